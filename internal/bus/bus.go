@@ -1,0 +1,182 @@
+// Package bus is Tuma's only way to NATS JetStream: streams and subjects as
+// data, publishing that ends with a stored message or a typed error, consumers
+// that hand out messages to be settled, and tails that follow a stream.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Errors of this package; all others are wrapped causes.
+var (
+	// ErrFull says that the stream refuses new messages. Nothing was stored.
+	ErrFull = errors.New("bus: stream is full")
+	// ErrUnavailable says that no answer came in time. The message may have been
+	// stored: publish it again with the same MsgID.
+	ErrUnavailable = errors.New("bus: no answer from the stream")
+	// ErrNotFound says that there is no such message, stream or consumer.
+	ErrNotFound = errors.New("bus: not found")
+)
+
+// Header carries a message's headers. Keys are case-sensitive on this bus.
+type Header = map[string][]string
+
+// Options says how to reach the bus.
+type Options struct {
+	URL         string
+	Name        string                     // of this connection, for operators
+	Credentials string                     // path of a NATS .creds file; empty: none
+	Replicas    int                        // of every stream; default 1
+	InProcess   nats.InProcessConnProvider // an embedded server; URL is ignored
+	Log         *slog.Logger
+}
+
+// Bus is one connection. It is safe for concurrent use.
+type Bus struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	replicas int
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	streams map[string]jetstream.Stream // cached handles, by stream name
+}
+
+// Connect returns a Bus at once, reachable or not: it connects, and reconnects
+// for ever, in the background. There is no reconnect buffer: what is published
+// while the server is away fails, so that nobody mistakes memory for a store.
+func Connect(o Options) (*Bus, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	opts := []nats.Option{
+		nats.Name(o.Name), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
+		nats.ReconnectBufSize(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(2 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				o.Log.Warn("nats connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { o.Log.Info("nats connected again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Warn("nats", "error", err) }),
+	}
+	if o.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(o.Credentials))
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	nc, err := nats.Connect(o.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("bus: connect: %w", err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(8192), jetstream.WithPublishAsyncTimeout(publishTimeout),
+		jetstream.WithDefaultTimeout(publishTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("bus: jetstream: %w", err)
+	}
+	return &Bus{nc: nc, js: js, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}}, nil
+}
+
+// Connected reports whether the server can be reached right now.
+func (b *Bus) Connected() bool { return b.nc.IsConnected() }
+
+// WaitConnected blocks until the server answers or ctx is done.
+func (b *Bus) WaitConnected(ctx context.Context) error {
+	for !b.nc.IsConnected() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Close ends the connection after what was published has left.
+func (b *Bus) Close() {
+	if b.nc.IsConnected() {
+		_ = b.nc.FlushTimeout(time.Second) // best effort: every promise hangs on an ack, not on this
+	}
+	b.nc.Close()
+}
+
+// stream returns the cached handle of a stream.
+func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	b.mu.Lock()
+	s, ok := b.streams[name]
+	b.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	s, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return nil, typed("stream "+name, err)
+	}
+	b.mu.Lock()
+	b.streams[name] = s
+	b.mu.Unlock()
+	return s, nil
+}
+
+// Epoch tells incarnations of a stream apart: a stream that is deleted and made
+// again starts its sequences at 1 under another epoch.
+func (b *Bus) Epoch(ctx context.Context, stream string) (int64, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().Created.UnixNano(), nil
+}
+
+// State is what a stream holds.
+type State struct {
+	Messages, Bytes   uint64
+	FirstSeq, LastSeq uint64
+	MaxBytes          int64
+}
+
+// State asks the server what a stream holds.
+func (b *Bus) State(ctx context.Context, stream string) (State, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return State{}, err
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return State{}, typed("info "+stream, err)
+	}
+	return State{info.State.Msgs, info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, info.Config.MaxBytes}, nil
+}
+
+// typed turns the client's errors into this package's.
+func typed(what string, err error) error {
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeResources):
+		return fmt.Errorf("%w: %s: %w", ErrFull, what, err)
+	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
+		return fmt.Errorf("%w: %s: %w", ErrNotFound, what, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("bus: %s: %w", what, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, what, err)
+}
+
+// Server error codes that mean "refused, not stored".
+const (
+	codeStoreFailed jetstream.ErrorCode = 10077 // limits of a discard-new stream
+	codeResources   jetstream.ErrorCode = 10023 // the account's storage
+)
+
+// publishTimeout bounds the wait for a stored message's ack.
+const publishTimeout = 5 * time.Second

@@ -1,0 +1,190 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/bus/embedded"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
+)
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func publish(t *testing.T, b *bus.Bus, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := b.Publish(t.Context(), bus.Out{Subject: bus.QueueSubject("a", "bulk", "acme"), Data: []byte(fmt.Sprint(i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPublishOnceInsideTheWindow(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, []string{"acme"}, []string{"a"})
+	o := bus.Out{Subject: bus.QueueSubject("a", "high", "acme"), Data: []byte("x"), MsgID: "id", Header: bus.Header{"traceparent": {"t"}}}
+	first, err := b.Publish(within(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.Publish(within(t), o)
+	if err != nil || !again.Duplicate || again.Seq != first.Seq {
+		t.Fatalf("again = %+v, %v; want a duplicate of %d", again, err, first.Seq)
+	}
+	m, err := b.Get(within(t), bus.QueueStream("a"), first.Seq)
+	if err != nil || m.Get("traceparent") != "t" {
+		t.Fatalf("Get = %+v, %v", m, err)
+	}
+	if _, err := b.Get(within(t), bus.QueueStream("a"), 99); !errors.Is(err, bus.ErrNotFound) {
+		t.Fatalf("Get of nothing = %v; want ErrNotFound", err)
+	}
+}
+
+func TestConsumersShareAndNackedComesAgain(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	publish(t, b, 10)
+	spec := bus.Consumer{Stream: bus.QueueStream("a"), Name: "bulk", Filters: []string{"sms.queue.a.bulk.>"}}
+	ctx := within(t)
+	p, err := b.Pull(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	seen := map[uint64]int{}
+	for range 11 {
+		m, err := p.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[m.Seq]++; m.Seq == 3 && seen[3] == 1 {
+			err = m.Nak(10 * time.Millisecond)
+		} else {
+			err = m.Ack()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != 10 || seen[3] != 2 {
+		t.Fatalf("seen = %v", seen)
+	}
+}
+
+func TestScheduleIsNeverEarlyAndCanBeCancelled(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, nil)
+	ctx := within(t)
+	at := time.Now().Add(1200 * time.Millisecond)
+	for _, id := range []string{"keep", "drop"} {
+		o := bus.Out{Subject: bus.DueSubmitSubject("acme", "high"), Data: []byte(id), SchedID: id, At: at, Header: bus.Header{"traceparent": {"t"}}}
+		if _, err := b.Publish(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.CancelSchedule(ctx, "drop"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.Pull(ctx, bus.Consumer{Stream: bus.DelayStream, Name: "due", Filters: []string{"sms.due.submit.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	m, err := p.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if early := at.Sub(time.Now()); early > 0 || string(m.Data) != "keep" || m.Get("traceparent") != "t" {
+		t.Fatalf("got %q %v early, headers %v", m.Data, early, m.Header)
+	}
+}
+
+func TestTailFollowsAndTellsWhenItHasCaughtUp(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	publish(t, b, 5)
+	ctx, stop := context.WithCancel(within(t))
+	caught, all := make(chan int64, 1), make(chan struct{})
+	var n atomic.Int64
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a"), From: 2}, func(*bus.Msg) {
+			if n.Add(1) == 7 {
+				close(all)
+			}
+		}, func() { caught <- n.Load() })
+	}()
+	if got := <-caught; got != 4 {
+		t.Fatalf("caught up after %d messages, want 4", got)
+	}
+	publish(t, b, 3)
+	<-all
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+func TestTailOfAnEmptyStreamIsCaughtUpAtOnce(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	ctx, stop := context.WithCancel(within(t))
+	_ = b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a")}, func(*bus.Msg) {}, stop)
+	if ctx.Err() != context.Canceled {
+		t.Fatal("never told that it had caught up")
+	}
+}
+
+func TestRangeReadsARunInOrder(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	publish(t, b, 20)
+	if err := b.Delete(within(t), bus.QueueStream("a"), 7); err != nil {
+		t.Fatal(err)
+	}
+	var got []uint64
+	if err := b.Range(within(t), bus.QueueStream("a"), 5, 4, func(m *bus.Msg) { got = append(got, m.Seq) }); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != "[5 6 8 9]" {
+		t.Fatalf("got %v", got)
+	}
+}
+
+func TestPublishFailsAtOnceWithoutServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0", StoreDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := natstest.Connect(t, s, nil, []string{"a"})
+	s.Stop()
+	for b.Connected() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := b.Publish(within(t), bus.Out{Subject: "sms.queue.a.bulk.x"}); !errors.Is(err, bus.ErrUnavailable) {
+		t.Fatalf("err = %v; want ErrUnavailable", err)
+	}
+}
+
+func TestEmbeddedSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	s := natstest.Server(t)
+	addr := s.Addr().String()
+	if _, err := embedded.Start(embedded.Options{Listen: addr, StoreDir: t.TempDir()}); err == nil {
+		t.Fatal("started twice on " + addr)
+	}
+	if _, err := embedded.Start(embedded.Options{StoreDir: "/proc/nowhere"}); err == nil {
+		t.Fatal("started without a store")
+	}
+}

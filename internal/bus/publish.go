@@ -1,0 +1,113 @@
+package bus
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Out is a message to be stored.
+type Out struct {
+	Subject string
+	Header  Header
+	Data    []byte
+	MsgID   string // Nats-Msg-Id: a repeat inside the stream's window (2 min) is stored once; empty: none
+	// SchedID and At make it a schedule: it is stored in the delay stream and
+	// appears on Subject (which must be an sms.due.… one) at At, never before,
+	// up to about a second after. Another schedule with the same SchedID
+	// replaces it. Nats-Msg-Id does not survive the wait.
+	SchedID string
+	At      time.Time
+}
+
+// Ack says where a message was stored.
+type Ack struct {
+	Stream    string
+	Seq       uint64
+	Duplicate bool // it was there already; Seq is the first one's
+}
+
+// Publish stores one message and waits for the ack. ErrUnavailable leaves it
+// open whether it was stored.
+func (b *Bus) Publish(ctx context.Context, o Out) (Ack, error) {
+	m, opts := o.message()
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	a, err := b.js.PublishMsg(ctx, m, opts...)
+	if err != nil {
+		return Ack{}, typed("publish", err)
+	}
+	return Ack{a.Stream, a.Sequence, a.Duplicate}, nil
+}
+
+// Pending is an asynchronous publish under way.
+type Pending struct{ f jetstream.PubAckFuture }
+
+// PublishAsync hands a message over; at most some thousands are under way, then
+// it blocks. The outcome comes from Wait.
+func (b *Bus) PublishAsync(o Out) (Pending, error) {
+	m, opts := o.message()
+	f, err := b.js.PublishMsgAsync(m, opts...)
+	if err != nil {
+		return Pending{}, typed("publish", err)
+	}
+	return Pending{f}, nil
+}
+
+// Wait blocks until the message is stored, refused, or ctx is done. The ack
+// itself times out after some seconds, so Wait always ends.
+func (p Pending) Wait(ctx context.Context) (Ack, error) {
+	select {
+	case a := <-p.f.Ok():
+		return Ack{a.Stream, a.Sequence, a.Duplicate}, nil
+	case err := <-p.f.Err():
+		return Ack{}, typed("publish", err)
+	case <-ctx.Done():
+		return Ack{}, typed("publish", ctx.Err())
+	}
+}
+
+func (o Out) message() (*nats.Msg, []jetstream.PublishOpt) {
+	m := &nats.Msg{Subject: o.Subject, Header: o.Header, Data: o.Data}
+	var opts []jetstream.PublishOpt
+	if o.MsgID != "" {
+		opts = append(opts, jetstream.WithMsgID(o.MsgID))
+	}
+	if o.SchedID != "" {
+		m.Subject = "sms.delay." + o.SchedID
+		// The server keeps whole seconds and would fire up to one early.
+		at := o.At
+		if !at.Truncate(time.Second).Equal(at) {
+			at = at.Truncate(time.Second).Add(time.Second)
+		}
+		opts = append(opts, jetstream.WithScheduleAt(at), jetstream.WithScheduleTarget(o.Subject))
+	}
+	return m, opts
+}
+
+// CancelSchedule removes a schedule that has not fired. It is no error if there
+// is none.
+func (b *Bus) CancelSchedule(ctx context.Context, schedID string) error {
+	s, err := b.stream(ctx, DelayStream)
+	if err != nil {
+		return err
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject("sms.delay."+schedID)); err != nil {
+		return typed("purge", err)
+	}
+	return nil
+}
+
+// Delete removes one message of a stream.
+func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if err := s.DeleteMsg(ctx, seq); err != nil {
+		return typed("delete", err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Tail describes a reader that follows a stream on its own, without acks.
+type Tail struct {
+	Stream      string
+	From        uint64 // first sequence; 0: from the beginning
+	New         bool   // only what comes from now on; From is ignored
+	Filters     []string
+	HeadersOnly bool
+}
+
+// Tail hands every message to fn, in stream order, and caught (which may be
+// nil) is called once when what was there at the start has been handed over. It
+// ends when ctx is done. A sequence may be handed over twice after trouble with
+// the server, never out of order otherwise.
+func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) error {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: t.Filters, HeadersOnly: t.HeadersOnly, DeliverPolicy: jetstream.DeliverAllPolicy}
+	switch {
+	case t.New:
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	case t.From > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.From
+	}
+	cons, err := b.js.OrderedConsumer(ctx, t.Stream, cfg)
+	if err != nil {
+		return typed("tail "+t.Stream, err)
+	}
+	done := caught == nil
+	tell := func() {
+		if !done {
+			done = true
+			caught()
+		}
+	}
+	if info := cons.CachedInfo(); info != nil && info.NumPending == 0 && info.Delivered.Consumer == 0 {
+		tell()
+	}
+	it, err := cons.Messages(jetstream.PullMaxMessages(2000))
+	if err != nil {
+		return typed("tail "+t.Stream, err)
+	}
+	defer it.Stop()
+	for {
+		raw, err := it.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			b.log.Warn("tail interrupted", "stream", t.Stream, "error", err)
+			return typed("tail "+t.Stream, err)
+		}
+		m := received(raw)
+		fn(m)
+		if m.Pending == 0 {
+			tell()
+		}
+	}
+}
+
+// Get reads one message by its sequence. ErrNotFound: it is gone or never was.
+func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := s.GetMsg(ctx, seq)
+	if err != nil {
+		return nil, typed(fmt.Sprintf("get %s %d", stream, seq), err)
+	}
+	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: raw.Data, Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
+}
+
+// Range reads up to n messages from sequence from on, in order, in one request
+// (the server's batched direct get), and hands them to fn. Messages that are
+// gone are left out.
+func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn func(*Msg)) error {
+	for n > 0 {
+		got, next, err := b.rangeOnce(ctx, stream, from, min(n, 1000), fn)
+		if err != nil || got == 0 {
+			return err
+		}
+		from, n = next, n-got
+	}
+	return nil
+}
+
+func (b *Bus) rangeOnce(ctx context.Context, stream string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
+	sub, err := b.nc.SubscribeSync(nats.NewInbox())
+	if err != nil {
+		return 0, 0, typed("range", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	req, err := json.Marshal(map[string]any{"seq": from, "batch": n})
+	if err != nil {
+		return 0, 0, fmt.Errorf("bus: range: %w", err)
+	}
+	if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, req); err != nil {
+		return 0, 0, typed("range", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return got, next, typed("range "+stream, err)
+		}
+		if status := m.Header.Get("Status"); status != "" { // 204 ends the batch, 404 says there is nothing
+			return got, next, nil
+		}
+		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+		if err != nil {
+			return got, next, fmt.Errorf("bus: range %s: %w", stream, err)
+		}
+		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")) // zero when unreadable; only shown
+		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: m.Data, Stream: stream, Seq: seq, Time: at})
+		got, next = got+1, seq+1
+	}
+}

@@ -1,0 +1,102 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the streams that there is one of.
+const (
+	JournalStream  = "SMS_JOURNAL"
+	DelayStream    = "SMS_DELAY"
+	CallbackStream = "SMS_CALLBACKS"
+	EventStream    = "SMS_EVENTS"
+	InboundStream  = "SMS_INBOUND"
+	DeadStream     = "SMS_DEAD"
+)
+
+// SubmitStream is the stream of what a tenant publishes.
+func SubmitStream(tenant string) string { return "SMS_SUBMIT_" + tenant }
+
+// QueueStream is the stream of what waits for an account.
+func QueueStream(account string) string { return "SMS_QUEUE_" + account }
+
+// Subjects. Tenants and accounts are [a-z0-9-]{1,32}, so they are safe tokens.
+
+// SubmitSubject is where clients publish: theirs to use.
+func SubmitSubject(tenant, priority string) string { return "sms.submit." + tenant + "." + priority }
+
+// AcceptedSubject is where ingest stores whole submissions that it has already
+// accepted over HTTP, in the tenant's stream; tenants have no rights on it.
+func AcceptedSubject(tenant, priority string) string {
+	return "sms.accepted." + tenant + "." + priority
+}
+
+// QueueSubject is a lane of an account's queue.
+func QueueSubject(account, priority, tenant string) string {
+	return "sms.queue." + account + "." + priority + "." + tenant
+}
+
+// DueSubmitSubject is where submissions come out of the delay stream.
+func DueSubmitSubject(tenant, priority string) string {
+	return "sms.due.submit." + tenant + "." + priority
+}
+
+// DueQueueSubject is where pieces that wait for a retry come out.
+func DueQueueSubject(account, priority, tenant string) string {
+	return "sms.due.queue." + account + "." + priority + "." + tenant
+}
+
+// EventSubject, InboundSubject, DeadSubject and CallbackSubject carry what
+// comes back.
+func EventSubject(tenant, status string) string { return "sms.event." + tenant + "." + status }
+
+// InboundSubject carries messages from handsets.
+func InboundSubject(tenant, account string) string { return "sms.inbound." + tenant + "." + account }
+
+// DeadSubject carries dead letters; account is "none" before routing.
+func DeadSubject(account, reason string) string { return "sms.dead." + account + "." + reason }
+
+// CallbackSubject carries raw callbacks; kind is dlr or inbound.
+func CallbackSubject(account, kind string) string { return "sms.callback." + account + "." + kind }
+
+// JournalSubject carries the journal.
+func JournalSubject(kind, account string) string {
+	if account == "" {
+		account = "all"
+	}
+	return "sms.journal." + kind + "." + account
+}
+
+const day = 24 * time.Hour
+
+// fixed are the streams that there is one of, as data.
+var fixed = []jetstream.StreamConfig{
+	{Name: DelayStream, Subjects: []string{"sms.delay.>", "sms.due.>"}, Retention: jetstream.WorkQueuePolicy,
+		AllowMsgSchedules: true, AllowMsgTTL: true, Duplicates: 2 * time.Minute},
+	{Name: JournalStream, Subjects: []string{"sms.journal.>"}, MaxAge: 192 * time.Hour, Discard: jetstream.DiscardNew,
+		AllowDirect: true, Duplicates: 2 * time.Minute},
+	{Name: CallbackStream, Subjects: []string{"sms.callback.>"}, MaxAge: 168 * time.Hour, Duplicates: 2 * time.Minute},
+	{Name: EventStream, Subjects: []string{"sms.event.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
+	{Name: InboundStream, Subjects: []string{"sms.inbound.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
+	{Name: DeadStream, Subjects: []string{"sms.dead.>"}, MaxAge: 30 * day, Duplicates: 2 * time.Minute, AllowDirect: true},
+}
+
+// submitConfig never allows schedules, roll-ups, TTLs or atomic batches: a
+// tenant may publish here, and each of those lets a publisher purge or forge.
+func submitConfig(tenant string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: SubmitStream(tenant), Subjects: []string{"sms.submit." + tenant + ".>", "sms.accepted." + tenant + ".>"},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute, DenyPurge: false,
+	}
+}
+
+// queueConfig keeps messages after their ack: reports are matched by reading
+// them back. 168 h are 72 of expiry, 72 of waiting for a report, 24 to spare.
+func queueConfig(account string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: QueueStream(account), Subjects: []string{"sms.queue." + account + ".>"}, MaxAge: 168 * time.Hour,
+		Discard: jetstream.DiscardNew, AllowDirect: true, Duplicates: 2 * time.Minute,
+	}
+}

@@ -1,0 +1,40 @@
+package providers
+
+import (
+	"fmt"
+	"time"
+)
+
+// Error is a whole request's failure, or a refusal of a message before it was
+// sent. Its Class says whether anything may have been sent.
+type Error struct {
+	Class      Class
+	Status     int           // HTTP status, 0 when there was no answer
+	Code       string        // the gateway's own code, verbatim
+	Detail     string        // the gateway's own words, trimmed to 200 bytes, free of texts, numbers and secrets
+	RetryAfter time.Duration // with Throttled, Unavailable and Misconfigured; 0: not told
+	BadNumbers []string      // E.164 numbers that the gateway names as the cause; the others were not sent either
+	Bisect     bool          // the cause is one or more messages that the gateway does not name: smaller batches will tell
+	Err        error
+}
+
+// Error returns class, status, code and the gateway's words.
+func (e *Error) Error() string {
+	s := e.Class.String()
+	if e.Status != 0 {
+		s = fmt.Sprintf("%s (http %d)", s, e.Status)
+	}
+	if e.Code != "" {
+		s += " " + e.Code
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
