@@ -1,0 +1,139 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http/httptrace"
+	"sync"
+)
+
+// requestBody hands a request's body to the transport and knows how much of it
+// left. It is no type that net/http can rewind.
+type requestBody struct {
+	mu       sync.Mutex
+	data     []byte
+	off      int
+	fence    func() error
+	fenceErr error
+	started  bool
+	sealed   bool
+}
+
+var errSealed = errors.New("httpapi: the request is over")
+
+// Read returns everything but the last byte, then asks the fence, then returns
+// the last byte.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.started = true
+	rest := len(b.data) - b.off
+	switch {
+	case b.sealed:
+		return 0, errSealed
+	case rest == 0:
+		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
+	case rest == 1:
+		if b.fence != nil && b.fenceErr == nil {
+			b.fenceErr = b.fence()
+		}
+		if b.fenceErr != nil {
+			return 0, b.fenceErr
+		}
+		p[0] = b.data[b.off]
+		b.off++
+		return 1, nil
+	}
+	n := copy(p, b.data[b.off:len(b.data)-1])
+	b.off += n
+	return n, nil
+}
+
+// Close does nothing: the bytes are the caller's.
+func (b *requestBody) Close() error { return nil }
+
+// seal ends the body: the transport gets no further byte. It reports whether
+// the whole body was taken, and what the fence said if it withheld the end.
+func (b *requestBody) seal() (whole bool, fenceErr error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sealed = true
+	return b.started && b.off == len(b.data), b.fenceErr
+}
+
+// wire watches the connection that a request leaves on. It is read after
+// RoundTrip failed, when net/http no longer writes to it.
+type wire struct {
+	mu    sync.Mutex
+	conn  *countedConn
+	start int64
+}
+
+func (w *wire) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		conn := info.Conn
+		if t, ok := conn.(*tls.Conn); ok {
+			conn = t.NetConn()
+		}
+		counted, ok := conn.(*countedConn)
+		if !ok {
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.conn, w.start = counted, counted.written.Load()
+	}}
+}
+
+// lessThan reports whether the kernel took fewer bytes than n, or none at all:
+// then the request surely did not leave whole. It is false when nobody counted.
+func (w *wire) lessThan(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil {
+		return false
+	}
+	written := w.conn.written.Load() - w.start
+	return written == 0 || written < int64(n)
+}
+
+// plainError is a transport's error in words that repeat nothing of what was
+// sent or received: net/http quotes lines of a broken answer, and a gateway may
+// echo a text or a number there.
+type plainError struct {
+	words string
+	err   error
+}
+
+func (e *plainError) Error() string { return e.words }
+func (e *plainError) Unwrap() error { return e.err }
+
+func plain(ctx context.Context, err error) error {
+	var (
+		op   *net.OpError
+		cert *tls.CertificateVerificationError
+		host x509.HostnameError
+	)
+	words := "no readable HTTP answer"
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		words = "timed out"
+	case errors.Is(ctx.Err(), context.Canceled), errors.Is(err, context.Canceled):
+		words = "canceled"
+	case errors.As(err, &op):
+		words = op.Error()
+	case errors.As(err, &host), errors.As(err, &cert):
+		words = "the gateway's certificate cannot be verified"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		words = "the answer was cut"
+	case errors.Is(err, io.EOF):
+		words = "connection closed without an answer"
+	}
+	return &plainError{words, err}
+}
