@@ -1,0 +1,82 @@
+// Package route chooses the accounts that may carry a message. It is a pure
+// function of the routing table, the tenant's rights and the accounts' own
+// checks: the same message always takes the same way, so that a submission that
+// is handled twice is cut in the same way twice.
+package route
+
+import (
+	"slices"
+
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// Rule sends numbers with a prefix to accounts, tried in order.
+type Rule struct {
+	Prefix   string // a plus and digits; the plus alone is every number
+	Accounts []string
+}
+
+// Table is an immutable set of rules, safe for concurrent use.
+type Table struct {
+	accounts map[string][]string // by prefix
+	longest  int
+}
+
+// New builds a table. Of two rules with one prefix the later wins.
+func New(rules []Rule) *Table {
+	t := &Table{accounts: make(map[string][]string, len(rules))}
+	for _, r := range rules {
+		t.accounts[r.Prefix] = slices.Clone(r.Accounts)
+		t.longest = max(t.longest, len(r.Prefix))
+	}
+	return t
+}
+
+// Check says whether an account can carry m; nil means it can. It is asked for
+// configured and unknown accounts alike.
+type Check func(account string, m *providers.Message) error
+
+// Want is what limits the choice beside the number.
+type Want struct {
+	Provider string   // the account that the client demands, routed or not; empty: the table's
+	Allowed  []string // the tenant's accounts; empty: any
+}
+
+// Choose returns the accounts to try for m, in order, never an empty list
+// without an error. The error is a *envelope.Refusal with code NoRoute.
+func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, error) {
+	candidates := t.lookup(m.To)
+	if w.Provider != "" {
+		candidates = []string{w.Provider}
+	}
+	if len(candidates) == 0 {
+		return nil, envelope.Refuse(envelope.NoRoute, "to", "no route begins with this number's prefix")
+	}
+	detail := "no account of its route is allowed to this tenant"
+	var chosen []string
+	for _, a := range candidates {
+		if len(w.Allowed) > 0 && !slices.Contains(w.Allowed, a) {
+			continue
+		}
+		if err := check(a, m); err != nil {
+			detail = "no account of its route can carry it; " + a + ": " + err.Error()
+			continue
+		}
+		chosen = append(chosen, a)
+	}
+	if chosen == nil {
+		return nil, envelope.Refuse(envelope.NoRoute, "to", detail)
+	}
+	return chosen, nil
+}
+
+// lookup returns the accounts of the longest prefix of number.
+func (t *Table) lookup(number string) []string {
+	for n := min(t.longest, len(number)); n > 0; n-- {
+		if a, ok := t.accounts[number[:n]]; ok {
+			return a
+		}
+	}
+	return nil
+}
