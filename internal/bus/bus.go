@@ -87,6 +87,10 @@ func Connect(o Options) (*Bus, error) {
 	return &Bus{nc: nc, js: js, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}}, nil
 }
 
+// MaxPayload is the most bytes of one message, headers included, that the
+// server takes; 0 before the first connection.
+func (b *Bus) MaxPayload() int64 { return b.nc.MaxPayload() }
+
 // Connected reports whether the server can be reached right now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 

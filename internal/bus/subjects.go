@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
 // Names of the streams that there is one of.
@@ -83,11 +85,17 @@ var fixed = []jetstream.StreamConfig{
 	{Name: DeadStream, Subjects: []string{"sms.dead.>"}, MaxAge: 30 * day, Duplicates: 2 * time.Minute, AllowDirect: true},
 }
 
-// submitConfig never allows schedules, roll-ups, TTLs or atomic batches: a
+// submitConfig lists the priorities, so that a subject that no consumer reads
+// (sms.submit.acme.urgent) is refused to its publisher instead of kept unread.
+// It never allows schedules, roll-ups, TTLs or atomic batches: a
 // tenant may publish here, and each of those lets a publisher purge or forge.
 func submitConfig(tenant string) jetstream.StreamConfig {
+	var subjects []string
+	for _, p := range envelope.Priorities {
+		subjects = append(subjects, SubmitSubject(tenant, string(p)), AcceptedSubject(tenant, string(p)))
+	}
 	return jetstream.StreamConfig{
-		Name: SubmitStream(tenant), Subjects: []string{"sms.submit." + tenant + ".>", "sms.accepted." + tenant + ".>"},
+		Name: SubmitStream(tenant), Subjects: subjects,
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute, DenyPurge: false,
 	}
 }
