@@ -1,0 +1,101 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+// Events turns an outcome into events: one for each tenant, status and 1,000
+// messages. The same journal record always gives the same events with the same
+// ids, whoever tells them and however often. members are those of the intent,
+// in its order; those not found, and results without a status, tell nothing.
+func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []envelope.Event {
+	type group struct {
+		tenant string
+		status envelope.Status
+	}
+	byGroup := map[group][]envelope.EventMessage{}
+	for i := range members {
+		r, m := d.At(uint32(i)), members[i]
+		if r.Status == "" || !m.Found {
+			continue
+		}
+		em := m.EventMessage
+		em.ProviderMessageID = r.ProviderID
+		if r.Code != "" || r.ProviderCode != "" || r.Detail != "" {
+			em.Error = &envelope.EventError{Code: r.Code, ProviderCode: r.ProviderCode, Detail: r.Detail}
+		}
+		g := group{m.Tenant, r.Status}
+		byGroup[g] = append(byGroup[g], em)
+	}
+	var out []envelope.Event
+	for g, msgs := range byGroup {
+		for i := 0; i < len(msgs); i += envelope.MaxEventMessages {
+			chunk := msgs[i:min(i+envelope.MaxEventMessages, len(msgs))]
+			out = append(out, envelope.Event{
+				ID:   EventID("j", strconv.FormatUint(seq, 10), account, g.tenant, string(g.status), chunk[0].ID),
+				Time: d.Time, Tenant: g.tenant, Status: g.status, Provider: account, Messages: chunk,
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b envelope.Event) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// EventID derives an event's id from what caused it, so that telling it again
+// gives the same id.
+func EventID(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Tell publishes events and waits until all are stored. On error the caller
+// tells them again later; ids keep that harmless.
+func Tell(ctx context.Context, b *bus.Bus, events []envelope.Event) error {
+	pending := make([]bus.Pending, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		data, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("journal: event: %w", err)
+		}
+		p, err := b.PublishAsync(bus.Out{Subject: bus.EventSubject(e.Tenant, string(e.Status)), Data: data, MsgID: e.ID})
+		if err != nil {
+			return err
+		}
+		pending = append(pending, p)
+	}
+	for _, p := range pending {
+		if _, err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ClosedEvents are the events of messages that were closed without an attempt
+// (expired, canceled, refused), one for each 1,000. cause makes the ids stable.
+func ClosedEvents(cause, tenant, account string, status envelope.Status, detail string, at time.Time, msgs []envelope.EventMessage) []envelope.Event {
+	var out []envelope.Event
+	for i := 0; i < len(msgs); i += envelope.MaxEventMessages {
+		chunk := msgs[i:min(i+envelope.MaxEventMessages, len(msgs))]
+		out = append(out, envelope.Event{
+			ID:   EventID("c", cause, tenant, string(status), chunk[0].ID),
+			Time: at, Tenant: tenant, Status: status, Provider: account, Detail: detail, Messages: chunk,
+		})
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+// Package journal puts the fold of pkg/idempotency onto the bus: one stream of
+// records, one order, and for every process a tail that folds it. Whoever wants
+// to act appends a record, waits until its own tail brings it back, and keeps
+// what it won. It also knows how to read back what an intent's messages were
+// and how outcomes become events, because several stages need that.
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// Options of a Journal.
+type Options struct {
+	Owner string // this process, unique among all that ever lived
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Watcher sees every record after it was folded, in order, on the tail's
+// goroutine; at is when the bus stored it. It must be quick and must not call
+// the Journal.
+type Watcher func(seq uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect)
+
+// Journal is a process's view of the journal. Safe for concurrent use.
+type Journal struct {
+	bus   *bus.Bus
+	o     Options
+	watch []Watcher // set before Run
+	epoch atomic.Int64
+	ready chan struct{}
+	count atomic.Uint64 // records of this process, for their ids
+
+	mu      sync.Mutex
+	fold    *idempotency.Fold
+	readAt  map[uint64]time.Time // when this tail read the intents that are still open: leases count from here
+	waiters map[string]chan<- applied
+	orphans map[string]bool // intents that nobody waits for any more: to be declared not sent
+}
+
+type applied struct {
+	seq    uint64
+	effect idempotency.Effect
+}
+
+// New returns a Journal that knows nothing until Run has caught up.
+func New(b *bus.Bus, o Options) *Journal {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Journal{
+		bus: b, o: o, fold: idempotency.NewFold(), ready: make(chan struct{}),
+		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]bool{},
+	}
+}
+
+// Watch adds a watcher. It must be called before Run.
+func (j *Journal) Watch(w Watcher) { j.watch = append(j.watch, w) }
+
+// Ready is closed once the tail has folded everything there was at the start.
+func (j *Journal) Ready() <-chan struct{} { return j.ready }
+
+// Epoch tells incarnations of the journal apart; it is known once Ready.
+func (j *Journal) Epoch() int64 { return j.epoch.Load() }
+
+// Run tails the journal until ctx is done; trouble with the bus is waited out.
+func (j *Journal) Run(ctx context.Context) error {
+	caught := sync.OnceFunc(func() { close(j.ready) })
+	for {
+		err := j.tail(ctx, caught)
+		if ctx.Err() != nil {
+			return nil
+		}
+		j.o.Log.Warn("journal tail interrupted", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func (j *Journal) tail(ctx context.Context, caught func()) error {
+	epoch, err := j.bus.Epoch(ctx, bus.JournalStream)
+	if err != nil {
+		return err
+	}
+	j.epoch.Store(epoch)
+	j.mu.Lock()
+	from := j.fold.Last() + 1
+	j.mu.Unlock()
+	orphaned := make(chan uint64, 64)
+	ctx, stop := context.WithCancel(ctx)
+	var mopped sync.WaitGroup
+	mopped.Go(func() { j.settleOrphans(ctx, orphaned) })
+	defer mopped.Wait()
+	defer stop()
+	return j.bus.Tail(ctx, bus.Tail{Stream: bus.JournalStream, From: from}, func(m *bus.Msg) { j.apply(m, orphaned) }, caught)
+}
+
+// apply folds one record and wakes whoever waits for it.
+func (j *Journal) apply(m *bus.Msg, orphaned chan<- uint64) {
+	var r idempotency.Record
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		// Not ours or damaged: the fold skips it for every process alike.
+		j.o.Log.Error("journal record unreadable", "seq", m.Seq, "error", err)
+		r = idempotency.Record{}
+	}
+	id := m.Get("Nats-Msg-Id")
+	j.mu.Lock()
+	if m.Seq <= j.fold.Last() {
+		j.mu.Unlock()
+		return
+	}
+	e := j.fold.Apply(m.Seq, r)
+	j.note(m.Seq, &r)
+	w, orphan := j.waiters[id], j.orphans[id]
+	delete(j.waiters, id)
+	delete(j.orphans, id)
+	j.mu.Unlock()
+	if w != nil {
+		w <- applied{m.Seq, e}
+	}
+	if orphan && r.Kind == idempotency.Intent {
+		select {
+		case orphaned <- m.Seq:
+		default: // its lease will run out instead
+		}
+	}
+	for _, w := range j.watch {
+		w(m.Seq, m.Time, &r, &e)
+	}
+}
+
+// note keeps readAt to the open intents. Callers hold mu.
+func (j *Journal) note(seq uint64, r *idempotency.Record) {
+	switch r.Kind {
+	case idempotency.Intent:
+		if _, open := j.fold.Intent(seq); open {
+			j.readAt[seq] = j.o.Now()
+		}
+	case idempotency.Outcome:
+		if o, open := j.fold.Intent(r.Intent); !open || o.Taken == 0 {
+			delete(j.readAt, r.Intent)
+		}
+	}
+}
+
+// Append stores a record and waits until the own tail has folded it. The effect
+// is then the truth for every process. An error leaves it open whether the
+// record will appear; an intent that appears after that is declared not sent
+// by this Journal, so the caller must not act on it.
+func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
+	r.Owner = j.o.Owner
+	data, err := json.Marshal(&r)
+	if err != nil {
+		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
+	}
+	id := j.o.Owner + "." + strconv.FormatUint(j.count.Add(1), 36)
+	back := make(chan applied, 1)
+	j.mu.Lock()
+	j.waiters[id] = back
+	j.mu.Unlock()
+	out := bus.Out{Subject: bus.JournalSubject(string(r.Kind), r.Account), Data: data, MsgID: id}
+	for {
+		_, err = j.bus.Publish(ctx, out)
+		if err == nil || !errors.Is(err, bus.ErrUnavailable) {
+			break
+		}
+		select { // the same id again: stored once
+		case a := <-back:
+			return a.seq, a.effect, nil
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	if err == nil {
+		select {
+		case a := <-back:
+			return a.seq, a.effect, nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return j.abandon(id, back, err)
+}
+
+// abandon gives up waiting, unless the record came back in the last moment.
+func (j *Journal) abandon(id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	select {
+	case a := <-back:
+		return a.seq, a.effect, nil
+	default:
+	}
+	if _, waiting := j.waiters[id]; waiting {
+		delete(j.waiters, id)
+		j.orphans[id] = true
+	}
+	return 0, idempotency.Effect{}, fmt.Errorf("journal: append: %w", err)
+}
+
+// settleOrphans declares intents not sent that came back after their Append had
+// given up.
+func (j *Journal) settleOrphans(ctx context.Context, orphaned <-chan uint64) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case seq := <-orphaned:
+			o, open := j.Intent(seq)
+			if !open {
+				continue
+			}
+			r := idempotency.Record{
+				Kind: idempotency.Outcome, Account: o.Account, Intent: seq, Class: "unavailable",
+				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}},
+			}
+			if _, _, err := j.Append(ctx, r); err != nil {
+				j.o.Log.Warn("orphaned intent not settled", "intent", seq, "error", err)
+			}
+		}
+	}
+}
+
+// State is what the journal knows of a message.
+func (j *Journal) State(k idempotency.Key) idempotency.MessageState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.State(k)
+}
+
+// States asks for several messages at once.
+func (j *Journal) States(keys []idempotency.Key, visit func(i int, s idempotency.MessageState)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := range keys {
+		visit(i, j.fold.State(keys[i]))
+	}
+}
+
+// Intent returns an intent that is not settled yet.
+func (j *Journal) Intent(seq uint64) (idempotency.OpenIntent, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.Intent(seq)
+}
+
+// Paused reports whether an account is paused for the whole cluster.
+func (j *Journal) Paused(account string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.Paused(account)
+}
+
+// Unsettled counts the messages of an account that are uncertain.
+func (j *Journal) Unsettled(account string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.UnsettledBy(account)
+}
+
+// Abandoned returns the intents of an account whose owner had its whole lease,
+// counted from when this process read them, and is not this process.
+func (j *Journal) Abandoned(account string) []idempotency.OpenIntent {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.o.Now()
+	var out []idempotency.OpenIntent
+	j.fold.Open(func(o idempotency.OpenIntent) bool {
+		at, known := j.readAt[o.Seq]
+		if o.Account == account && known && o.Owner != j.o.Owner && now.Sub(at) > time.Duration(o.LeaseMillis)*time.Millisecond {
+			out = append(out, o)
+		}
+		return true
+	})
+	return out
+}
