@@ -1,0 +1,162 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func get(t *testing.T, h http.Handler, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+	return w.Code, w.Body.String()
+}
+
+func readyz(t *testing.T, h *Health) (code int, s State) {
+	t.Helper()
+	code, body := get(t, h.Handler(nil), "/readyz")
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		t.Fatal(err)
+	}
+	return code, s
+}
+
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	var h Health
+	nats, redis := h.Require("nats"), h.Prefer("redis")
+	streams := "3 of 8"
+	h.RequireFunc("streams", func() string { return streams })
+
+	code, s := readyz(t, &h)
+	want := State{Waiting: []string{"nats", "streams"}, Degraded: []string{"redis"},
+		Reasons: map[string]string{"nats": "not yet", "streams": "3 of 8", "redis": "not yet"}}
+	if d := cmp.Diff(want, s); code != 503 || d != "" {
+		t.Errorf("%d %s", code, d)
+	}
+	nats("")
+	streams = ""
+	code, s = readyz(t, &h)
+	if d := cmp.Diff(State{Degraded: []string{"redis"}, Reasons: map[string]string{"redis": "not yet"}}, s); code != 200 || d != "" {
+		t.Errorf("%d %s", code, d)
+	}
+	redis("")
+	if code, body := get(t, h.Handler(nil), "/readyz"); code != 200 || body != "{\"degraded\":[]}\n" {
+		t.Errorf("%d %s", code, body)
+	}
+	nats("lost 127.0.0.1:4222")
+	if code, s = readyz(t, &h); code != 503 || s.Reasons["nats"] != "lost 127.0.0.1:4222" {
+		t.Errorf("%d %+v", code, s)
+	}
+	nats("")
+	h.Stop()
+	if code, s = readyz(t, &h); code != 503 || s.Waiting[0] != "stopping" {
+		t.Errorf("%d %+v", code, s)
+	}
+	if code, _ := get(t, h.Handler(nil), "/healthz"); code != 200 {
+		t.Error("a process that drains lives")
+	}
+}
+
+func TestMetricsHandler(t *testing.T) {
+	t.Parallel()
+	var h Health
+	m := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "tuma_up 1") })
+	if code, body := get(t, h.Handler(m), "/metrics"); code != 200 || body != "tuma_up 1" {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestListenTellsThePort(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "ingest", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, err = Listen(t.Context(), "ingest.listen", ln.Addr().String())
+	if err == nil || !strings.HasPrefix(err.Error(), "ingest.listen: cannot listen on "+ln.Addr().String()+": ") || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A request in flight when the order to stop comes is finished; a stream ends.
+func TestServerDrains(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "test", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan struct{}, 2)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-Stopping(r.Context())
+		if r.Context().Err() != nil {
+			t.Error("the request was cut off by the order to stop")
+		}
+		io.WriteString(w, "done")
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, 10*time.Second, Server("test", ln, mux, ServerOptions{})) }()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answers := make(chan string, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+"/slow", nil)
+		resp, err := client.Do(req)
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		answers <- string(b)
+	}()
+	<-arrived
+	stop()
+	if got := <-answers; got != "done" {
+		t.Errorf("got %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServerCutsOffAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "test", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan struct{})
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, 20*time.Millisecond, Server("test", ln, h, ServerOptions{})) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	cut := make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String(), nil)
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		cut <- err
+	}()
+	<-arrived
+	stop()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "test") {
+		t.Errorf("got %v", err)
+	}
+	<-cut
+}

@@ -1,0 +1,76 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Listen opens a TCP address. It is done before anything runs, so that a port in
+// use is an error of the start and not of the service.
+func Listen(ctx context.Context, name, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", name, addr, err)
+	}
+	return ln, nil
+}
+
+// ServerOptions are the bounds of one HTTP server.
+type ServerOptions struct {
+	// Body bounds how long a request may take to arrive, and Answer how long its
+	// answer may take. 0: no bound, for bodies and answers that are streams; what
+	// reads them must then have its own.
+	Body, Answer time.Duration
+	Log          *slog.Logger // of the server's own complaints; nil: none
+}
+
+// Server is the part that serves ln. A stop closes the listener, lets requests
+// in flight finish, and cuts them off at the drain deadline. A request's context
+// knows of it: see Work and Stopping.
+func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part {
+	return Part{Name: name, Run: func(ctx context.Context) error {
+		log := o.Log
+		if log == nil {
+			log = slog.New(slog.DiscardHandler)
+		}
+		srv := &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       o.Body,
+			WriteTimeout:      o.Answer,
+			IdleTimeout:       75 * time.Second,
+			MaxHeaderBytes:    32 << 10,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+			// Not ctx: requests in flight outlive the order to stop.
+			BaseContext: func(net.Listener) context.Context { return requestScope(ctx) },
+		}
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(ln) }()
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+		}
+		err := srv.Shutdown(Work(ctx))
+		if err != nil {
+			srv.Close()
+		}
+		<-served
+		return err
+	}}
+}
+
+// Admin is the part that answers for the program's health and metrics.
+func Admin(ln net.Listener, h *Health, metrics http.Handler) Part {
+	return Server("admin", ln, h.Handler(metrics), ServerOptions{Body: 10 * time.Second, Answer: 30 * time.Second})
+}
