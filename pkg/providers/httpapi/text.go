@@ -1,20 +1,22 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
-// maxDetail is the length of a detail, maxScalar that of an id or code, in bytes.
+// How many bytes of a gateway's words are kept.
 const (
 	maxDetail = 200
-	maxScalar = 128
+	maxWord   = 64
 )
 
 // Credential returns an error that names the first of the keys that creds does
@@ -39,15 +41,17 @@ func Trim(s string) string {
 	if len(s) > 8*maxDetail {
 		s = s[:8*maxDetail]
 	}
-	s = strings.ToValidUTF8(s, "")
+	return cut(number.ReplaceAllString(oneLine(s), "#"), maxDetail)
+}
+
+func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, s)
-	s = number.ReplaceAllString(strings.Join(strings.Fields(s), " "), "#")
-	return cut(s, maxDetail)
+	}, strings.ToValidUTF8(s, ""))
+	return strings.Join(strings.Fields(s), " ")
 }
 
 func cut(s string, n int) string {
@@ -80,26 +84,39 @@ func E164(s string) string {
 	return "+" + s
 }
 
-// Scalar is a JSON string, number or boolean as its own text: gateways write
-// the same id as 2 and as "2". null is "". It holds at most 128 bytes of it.
-type Scalar string
+// Word returns a gateway's code or status word, fit to be kept: one line, no
+// control characters, at most 64 bytes.
+func Word(s string) string { return strings.TrimSpace(cut(oneLine(cut(s, 4*maxWord)), maxWord)) }
 
-// UnmarshalJSON implements json.Unmarshaler. Objects and arrays are errors.
-func (s *Scalar) UnmarshalJSON(b []byte) error {
-	b = bytes.TrimSpace(b)
-	switch {
-	case len(b) == 0 || b[0] == '{' || b[0] == '[':
-		return errors.New("httpapi: want a string or a number")
-	case b[0] == '"':
-		var v string
-		if err := json.Unmarshal(b, &v); err != nil {
-			return err
+// Text returns what m says, its placeholders filled. The error is an
+// *providers.Error of class Rejected: a placeholder without a value.
+func Text(m *providers.Message) (string, error) {
+	if m.Variables == nil {
+		return m.Text, nil
+	}
+	text, err := envelope.Render(m.Text, m.Variables)
+	if err != nil {
+		return "", &providers.Error{Class: providers.Rejected, Code: string(envelope.MissingVariable), Err: err}
+	}
+	return text, nil
+}
+
+// OnlyOptions returns an error that names an option of an account which is not
+// among those known.
+func OnlyOptions(options map[string]any, known ...string) error {
+	for _, k := range slices.Sorted(maps.Keys(options)) {
+		if !slices.Contains(known, k) {
+			return fmt.Errorf("options.%s: unknown", k)
 		}
-		*s = Scalar(cut(v, maxScalar))
-	case string(b) == "null":
-		*s = ""
-	default:
-		*s = Scalar(cut(string(b), maxScalar))
 	}
 	return nil
+}
+
+// BatchSize returns the recipients of one request: what the account asks for,
+// never above what the API takes; 0 asks for the API's own.
+func BatchSize(asked, most int) int {
+	if asked <= 0 || asked > most {
+		return most
+	}
+	return asked
 }

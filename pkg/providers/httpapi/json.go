@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// maxScalar is how many bytes of an id are kept.
+const maxScalar = 128
+
+var errNoScalar = errors.New("httpapi: want a string or a number")
+
+// Scalar is a JSON string, number or boolean as its own text: gateways write
+// the same id as 2 and as "2". null is "". It holds at most 128 bytes of it.
+type Scalar string
+
+// UnmarshalJSON implements json.Unmarshaler. Objects and arrays are errors.
+func (s *Scalar) UnmarshalJSON(b []byte) error {
+	b = bytes.TrimSpace(b)
+	switch {
+	case len(b) == 0 || b[0] == '{' || b[0] == '[':
+		return errNoScalar
+	case b[0] == '"':
+		var v string
+		if err := json.Unmarshal(b, &v); err != nil {
+			return err
+		}
+		*s = Scalar(cut(v, maxScalar))
+	case string(b) == "null":
+		*s = ""
+	default:
+		*s = Scalar(cut(string(b), maxScalar))
+	}
+	return nil
+}
+
+var errNoObject = errors.New("httpapi: want a JSON object or an array of objects")
+
+// Objects splits a document that is one JSON object, or an array of them, so
+// that one which cannot be read does not lose the others. Members of an array
+// that are no objects stay in it.
+func Objects(body []byte) (list []json.RawMessage, array bool, err error) {
+	body = bytes.TrimSpace(body)
+	switch {
+	case len(body) == 0 || !json.Valid(body):
+		return nil, false, ErrUnreadable
+	case body[0] == '{':
+		return []json.RawMessage{body}, false, nil
+	case body[0] == '[':
+		err := json.Unmarshal(body, &list)
+		return list, true, err
+	}
+	return nil, false, errNoObject
+}
+
+// JSON encodes a request's body without escaping <, > and &, which some
+// gateways hand on as they are. The error is an *providers.Error: v cannot be
+// encoded, and nothing was sent.
+func JSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, &providers.Error{Class: providers.Rejected, Err: errors.New("httpapi: the request cannot be encoded")}
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
