@@ -1,0 +1,74 @@
+package cloudrebue
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+// report is a delivery receipt, "delivered via a POST method".
+type report struct {
+	Phone      httpapi.Scalar `json:"phone"`
+	Correlator httpapi.Scalar `json:"correlator"`
+	UniqueID   httpapi.Scalar `json:"uniqueId"`
+	Status     httpapi.Scalar `json:"deliveryStatus"`
+	Time       httpapi.Scalar `json:"deliveryTime"`
+}
+
+var (
+	errMethod   = errors.New("cloudrebue: a report is a POST")
+	errNameless = errors.New("cloudrebue: a report names neither correlator, uniqueId nor phone")
+	errReport   = errors.New("cloudrebue: unreadable report")
+)
+
+// VerifyReport implements providers.Reporter. A report carries no proof of its
+// own; the capability in the URL is what counts.
+func (p *provider) VerifyReport(cb *providers.Callback) error {
+	if cb.Method != http.MethodPost {
+		return errMethod
+	}
+	return nil
+}
+
+// SelfVerifying implements providers.Reporter.
+func (p *provider) SelfVerifying() bool { return false }
+
+// ParseReports implements providers.Reporter. The document shows one report a
+// call; an array of them is read too.
+func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
+	raw, _, err := httpapi.Objects(cb.Body)
+	if err != nil {
+		return nil, errReport
+	}
+	var (
+		reports []providers.Report
+		errs    []error
+	)
+	for _, r := range raw {
+		var in report
+		switch {
+		case json.Unmarshal(r, &in) != nil:
+			errs = append(errs, errReport)
+		case in.Correlator == "" && in.UniqueID == "" && in.Phone == "":
+			errs = append(errs, errNameless)
+		default:
+			reports = append(reports, in.normalise())
+		}
+	}
+	return reports, errors.Join(errs...)
+}
+
+func (r *report) normalise() providers.Report {
+	word := httpapi.Word(string(r.Status))
+	return providers.Report{
+		MessageID:  string(r.Correlator),
+		ProviderID: string(r.UniqueID),
+		To:         httpapi.E164(string(r.Phone)),
+		Status:     reportStatus(word),
+		Code:       word,
+		Time:       httpapi.Word(string(r.Time)),
+	}
+}

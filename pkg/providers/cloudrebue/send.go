@@ -1,0 +1,189 @@
+package cloudrebue
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+type item struct {
+	Sender     string `json:"sender"`
+	Message    string `json:"message"`
+	Phone      string `json:"phone"`
+	Correlator string `json:"correlator"`
+	Endpoint   string `json:"endpoint,omitempty"`
+}
+
+// answer is one element of an answer, or the whole of it when the request as
+// such is refused. Message, in data, repeats the text and is not read.
+type answer struct {
+	Status  *bool          `json:"status"`
+	Message httpapi.Scalar `json:"message"`
+	Data    *struct {
+		Correlator httpapi.Scalar `json:"correlator"`
+		UniqueID   httpapi.Scalar `json:"uniqueId"`
+		Phone      httpapi.Scalar `json:"phone"`
+		Operator   httpapi.Scalar `json:"operator"`
+		Units      httpapi.Scalar `json:"sms_units"`
+	} `json:"data"`
+}
+
+// Send implements providers.Provider.
+func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Result, error) {
+	items := make([]item, len(b.Messages))
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		text, err := httpapi.Text(m)
+		if err != nil {
+			return nil, err // Check has refused such a message: nothing of the batch is sent
+		}
+		items[i] = item{m.From, text, httpapi.Digits(m.To), m.ID, b.CallbackURL}
+	}
+	body, err := httpapi.JSON(items)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.http.Do(ctx, httpapi.Request{
+		Method:      http.MethodPost,
+		Path:        "/send-sms",
+		Header:      http.Header{"Authorization": {"Bearer " + p.token}, "Accept": {"application/json"}},
+		ContentType: "application/json",
+		Body:        body,
+		Fence:       b.Fence,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.read(resp, b.Messages)
+}
+
+func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([]providers.Result, error) {
+	raw, array, err := httpapi.Objects(resp.Body)
+	if err != nil {
+		return nil, p.http.Failure(resp)
+	}
+	var answers []answer
+	for _, r := range raw {
+		var a answer
+		if json.Unmarshal(r, &a) == nil && a.Status != nil {
+			answers = append(answers, a)
+		}
+	}
+	ok := resp.Status >= 200 && resp.Status < 300
+	switch {
+	case !array && len(answers) == 1 && answers[0].Data == nil && !*answers[0].Status, !ok:
+		return nil, p.refused(resp, answers)
+	case len(answers) == 0:
+		return nil, p.http.Failure(resp)
+	}
+	return match(answers, messages), nil
+}
+
+// refused reads an answer that refuses the request as a whole: by its HTTP
+// status, or under a 2xx by its words.
+func (p *provider) refused(resp *httpapi.Response, answers []answer) error {
+	e := p.http.Failure(resp)
+	own := len(answers) == 1 && !*answers[0].Status
+	if !own {
+		return e
+	}
+	words := string(answers[0].Message)
+	switch {
+	case resp.Status == http.StatusServiceUnavailable:
+		e.Class = providers.Unavailable // the API itself says so, not a proxy
+	case resp.Status < 300:
+		e.Class, e.Err = refusalClass(words), nil
+		e.Bisect = e.Class == providers.RejectedHere || e.Class == providers.Rejected
+	}
+	e.Detail = httpapi.Trim(words)
+	return e
+}
+
+// match gives every message its answer: by correlator, else by phone. An answer
+// that names neither counts only where it can belong to nobody else. Messages
+// that no answer speaks of are uncertain.
+func match(answers []answer, messages []providers.Message) []providers.Result {
+	results := make([]providers.Result, len(messages))
+	index := make(map[string]int, 2*len(messages))
+	for i := range messages {
+		index[httpapi.Digits(messages[i].To)] = i
+		index["id "+messages[i].ID] = i
+	}
+	var nameless []providers.Result
+	for _, a := range answers {
+		r := a.result()
+		i, found := a.find(index)
+		switch {
+		case !found:
+			nameless = append(nameless, r)
+		case results[i].Class != providers.Accepted: // twice: the one that says "taken" counts
+			results[i] = r
+		}
+	}
+	fill(results, nameless)
+	return results
+}
+
+func (a *answer) find(index map[string]int) (int, bool) {
+	if a.Data == nil {
+		return 0, false
+	}
+	if i, ok := index["id "+string(a.Data.Correlator)]; ok {
+		return i, true
+	}
+	if a.Data.Correlator != "" {
+		return 0, false // of another request; its phone proves nothing
+	}
+	i, ok := index[string(a.Data.Phone)]
+	return i, ok
+}
+
+// fill hands refusals that name nobody to the messages without an answer, if
+// there are as many of one as of the other and all say the same. What is left
+// is uncertain.
+func fill(results []providers.Result, nameless []providers.Result) {
+	open := 0
+	for i := range results {
+		if results[i].Class == 0 {
+			open++
+		}
+	}
+	rest := providers.Result{Class: providers.Uncertain, Detail: "the answer does not speak of this message"}
+	if open == len(nameless) && open > 0 && alike(nameless) && nameless[0].Class != providers.Accepted {
+		rest = nameless[0]
+	}
+	for i := range results {
+		if results[i].Class == 0 {
+			results[i] = rest
+		}
+	}
+}
+
+func alike(list []providers.Result) bool {
+	for _, r := range list {
+		if r.Class != list[0].Class || r.Detail != list[0].Detail {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *answer) result() providers.Result {
+	r := providers.Result{Class: providers.Accepted}
+	if !*a.Status {
+		r.Class = refusalClass(string(a.Message))
+		r.Detail = httpapi.Trim(string(a.Message))
+	}
+	if a.Data != nil {
+		r.ProviderID = string(a.Data.UniqueID)
+		r.Operator = httpapi.Word(string(a.Data.Operator))
+		if n, err := strconv.Atoi(string(a.Data.Units)); err == nil && n > 0 {
+			r.Segments = n
+		}
+	}
+	return r
+}
