@@ -86,7 +86,7 @@ func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) 
 // gone are left out.
 func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn func(*Msg)) error {
 	for n > 0 {
-		got, next, err := b.rangeOnce(ctx, stream, from, min(n, 1000), fn)
+		got, next, err := b.rangeOnce(ctx, stream, "", from, min(n, 1000), fn)
 		if err != nil || got == 0 {
 			return err
 		}
@@ -95,13 +95,17 @@ func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn f
 	return nil
 }
 
-func (b *Bus) rangeOnce(ctx context.Context, stream string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
+func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
 	sub, err := b.nc.SubscribeSync(nats.NewInbox())
 	if err != nil {
 		return 0, 0, typed("range", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	req, err := json.Marshal(map[string]any{"seq": from, "batch": n})
+	ask := map[string]any{"seq": from, "batch": n}
+	if filter != "" {
+		ask["next_by_subj"] = filter
+	}
+	req, err := json.Marshal(ask)
 	if err != nil {
 		return 0, 0, fmt.Errorf("bus: range: %w", err)
 	}

@@ -76,7 +76,7 @@ const day = 24 * time.Hour
 // fixed are the streams that there is one of, as data.
 var fixed = []jetstream.StreamConfig{
 	{Name: DelayStream, Subjects: []string{"sms.delay.>", "sms.due.>"}, Retention: jetstream.WorkQueuePolicy,
-		AllowMsgSchedules: true, AllowMsgTTL: true, Duplicates: 2 * time.Minute},
+		AllowMsgSchedules: true, AllowMsgTTL: true, AllowDirect: true, Duplicates: 2 * time.Minute},
 	{Name: JournalStream, Subjects: []string{"sms.journal.>"}, MaxAge: 192 * time.Hour, Discard: jetstream.DiscardNew,
 		AllowDirect: true, Duplicates: 2 * time.Minute},
 	{Name: CallbackStream, Subjects: []string{"sms.callback.>"}, MaxAge: 168 * time.Hour, Duplicates: 2 * time.Minute},
@@ -96,7 +96,7 @@ func submitConfig(tenant string) jetstream.StreamConfig {
 	}
 	return jetstream.StreamConfig{
 		Name: SubmitStream(tenant), Subjects: subjects,
-		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute, DenyPurge: false,
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, AllowDirect: true, Duplicates: 2 * time.Minute, DenyPurge: false,
 	}
 }
 

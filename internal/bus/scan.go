@@ -1,0 +1,19 @@
+package bus
+
+import "context"
+
+// Scan hands every message of the stream that matches filter, from sequence
+// from on, to fn and returns the sequence to go on from. It takes nothing, so a
+// work queue can be looked at while its consumer works; what the consumer has
+// settled is not seen. The stream must allow direct reads.
+func (b *Bus) Scan(ctx context.Context, stream, filter string, from uint64, fn func(*Msg)) (next uint64, err error) {
+	for {
+		got, next, err := b.rangeOnce(ctx, stream, filter, max(from, 1), 1000, fn)
+		if got > 0 {
+			from = next
+		}
+		if err != nil || got == 0 {
+			return from, err
+		}
+	}
+}
