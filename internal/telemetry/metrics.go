@@ -1,0 +1,120 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// Metrics counts what operators watch. Its methods are safe for concurrent use,
+// never block, and do nothing on a nil *Metrics.
+type Metrics struct {
+	ctx context.Context // without an end: a number counts even while its cause is cancelled
+
+	messages, requests                   metric.Int64Counter
+	uncertain, uncertainBound, unmatched metric.Int64Gauge
+	backlog, mode                        metric.Int64Gauge
+	oldest, slotUse                      metric.Float64Gauge
+}
+
+func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
+	var errs []error
+	counter := func(name, what string) metric.Int64Counter {
+		c, err := m.Int64Counter(name, metric.WithDescription(what))
+		errs = append(errs, err)
+		return c
+	}
+	gauge := func(name, what string) metric.Int64Gauge {
+		g, err := m.Int64Gauge(name, metric.WithDescription(what))
+		errs = append(errs, err)
+		return g
+	}
+	float := func(name, what string) metric.Float64Gauge {
+		g, err := m.Float64Gauge(name, metric.WithDescription(what))
+		errs = append(errs, err)
+		return g
+	}
+	return &Metrics{
+		ctx:            context.WithoutCancel(ctx),
+		messages:       counter("tuma_messages_total", "Messages that reached a status."),
+		requests:       counter("tuma_requests_total", "Requests to a provider, by class of the answer."),
+		uncertain:      gauge("tuma_uncertain", "Messages that may or may not have been sent, right now."),
+		uncertainBound: gauge("tuma_uncertain_bound", "The most messages that a crash right now could leave uncertain."),
+		backlog:        gauge("tuma_backlog", "Messages that wait in an account's queue."),
+		oldest:         float("tuma_oldest_seconds", "Age of the oldest message that waits."),
+		slotUse:        float("tuma_slot_use", "Share of an account's rate in use, 0 to 1."),
+		mode:           gauge("tuma_mode", "1 for the mode that an account is in."),
+		unmatched:      gauge("tuma_reports_unmatched", "Delivery reports kept that match no message yet."),
+	}, errors.Join(errs...)
+}
+
+// MessageStatus counts n messages of an account that reached a status.
+func (m *Metrics) MessageStatus(account, status string, n int) {
+	if m != nil {
+		m.messages.Add(m.ctx, int64(n), labels("account", account, "status", status))
+	}
+}
+
+// Request counts one request to a provider by the class of its answer.
+func (m *Metrics) Request(account, class string) {
+	if m != nil {
+		m.requests.Add(m.ctx, 1, labels("account", account, "class", class))
+	}
+}
+
+// Uncertain tells how many messages are uncertain right now, and how many could
+// become so if everything died now.
+func (m *Metrics) Uncertain(now, bound int) {
+	if m != nil {
+		m.uncertain.Record(m.ctx, int64(now))
+		m.uncertainBound.Record(m.ctx, int64(bound))
+	}
+}
+
+// Backlog tells how many messages wait in a lane, and the age of the oldest; 0
+// when none does.
+func (m *Metrics) Backlog(account, priority string, n int, oldest time.Duration) {
+	if m != nil {
+		l := labels("account", account, "priority", priority)
+		m.backlog.Record(m.ctx, int64(n), l)
+		m.oldest.Record(m.ctx, oldest.Seconds(), l)
+	}
+}
+
+// SlotUse tells the share of an account's rate in use, 0 to 1.
+func (m *Metrics) SlotUse(account string, share float64) {
+	if m != nil {
+		m.slotUse.Record(m.ctx, share, labels("account", account))
+	}
+}
+
+// Mode tells that an account entered mode and left was; was may be empty.
+func (m *Metrics) Mode(account, was, mode string) {
+	if m == nil || was == mode {
+		return
+	}
+	if was != "" {
+		m.mode.Record(m.ctx, 0, labels("account", account, "mode", was))
+	}
+	m.mode.Record(m.ctx, 1, labels("account", account, "mode", mode))
+}
+
+// ReportsUnmatched tells how many reports wait for a message to match.
+func (m *Metrics) ReportsUnmatched(n int) {
+	if m != nil {
+		m.unmatched.Record(m.ctx, int64(n))
+	}
+}
+
+// labels are few and bounded by the config: accounts, statuses, classes. Never a
+// tenant's words, an id or a number.
+func labels(kv ...string) metric.MeasurementOption {
+	attrs := make([]attribute.KeyValue, 0, len(kv)/2)
+	for i := 0; i < len(kv); i += 2 {
+		attrs = append(attrs, attribute.String(kv[i], kv[i+1]))
+	}
+	return metric.WithAttributeSet(attribute.NewSet(attrs...))
+}

@@ -1,0 +1,177 @@
+package telemetry
+
+import (
+	"context"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// MaxLinks is the most links of one span; the SDK would drop what is beyond.
+const MaxLinks = 128
+
+const traceparentKey = "traceparent"
+
+// Tracer makes spans. A nil Tracer makes none.
+type Tracer struct{ t trace.Tracer }
+
+func (t *Tracer) tracer() trace.Tracer {
+	if t == nil {
+		return noop.Tracer{}
+	}
+	return t.t
+}
+
+// Start begins a span that continues the trace of ctx. The caller ends it, with End.
+func (t *Tracer) Start(ctx context.Context, name string, kind trace.SpanKind, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
+	return t.tracer().Start(ctx, name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
+}
+
+// StartBatch begins the span of one request to a provider. It has a trace of its
+// own, since its messages come from many, and links to up to MaxLinks different
+// ones of the given traceparents; what is not a traceparent is passed over.
+func (t *Tracer) StartBatch(ctx context.Context, name string, size int, traceparents []string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
+	attrs = append(attrs, attribute.Int("messaging.batch.message_count", size))
+	return t.tracer().Start(ctx, name, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithLinks(links(traceparents)...), trace.WithAttributes(attrs...))
+}
+
+func links(traceparents []string) []trace.Link {
+	var out []trace.Link
+	seen := make(map[string]bool, min(len(traceparents), MaxLinks))
+	for _, tp := range traceparents {
+		if tp == "" || seen[tp] {
+			continue
+		}
+		seen[tp] = true
+		if sc := parse(tp); sc.IsValid() {
+			out = append(out, trace.Link{SpanContext: sc})
+		}
+		if len(out) == MaxLinks {
+			break
+		}
+	}
+	return out
+}
+
+// StartMessage begins the short span of one message: it continues the trace of
+// its submission and links to the span in ctx (its batch, its callback). Without
+// a traceparent it belongs to ctx's own trace.
+func (t *Tracer) StartMessage(ctx context.Context, name, traceparent string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
+	batch := trace.SpanContextFromContext(ctx)
+	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attrs...)}
+	if sc := parse(traceparent); sc.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, sc)
+		if batch.IsValid() {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: batch}))
+		}
+	}
+	return t.tracer().Start(ctx, name, opts...)
+}
+
+// End ends a span; a reason other than empty marks it as failed. The reason is
+// one of our own words: errors may quote what must not be stored.
+func End(s trace.Span, reason string) {
+	if reason != "" {
+		s.SetStatus(codes.Error, reason)
+	}
+	s.End()
+}
+
+// Traceparent returns the W3C traceparent of the span in ctx; empty without one.
+func Traceparent(ctx context.Context) string {
+	h := map[string][]string{}
+	Inject(ctx, h)
+	if v := h[traceparentKey]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// WithTraceparent returns ctx as a continuation of tp; ctx itself if tp is not a
+// traceparent.
+func WithTraceparent(ctx context.Context, tp string) context.Context {
+	if sc := parse(tp); sc.IsValid() {
+		return trace.ContextWithRemoteSpanContext(ctx, sc)
+	}
+	return ctx
+}
+
+// TraceID returns the trace id within a traceparent; empty if it is not one.
+func TraceID(tp string) string {
+	if sc := parse(tp); sc.IsValid() {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
+// Inject writes the traceparent of ctx into headers, in lower case: NATS headers
+// are case-sensitive, and that is the case which other clients read.
+func Inject(ctx context.Context, headers map[string][]string) {
+	propagation.TraceContext{}.Inject(ctx, carrier(headers))
+}
+
+// Extract returns ctx as a continuation of the traceparent in headers, in
+// whatever case. A tracestate is not taken over: it is a tenant's to fill.
+func Extract(ctx context.Context, headers map[string][]string) context.Context {
+	return WithTraceparent(ctx, carrier(headers).Get(traceparentKey))
+}
+
+// parse reads a W3C traceparent, version-traceid-spanid-flags; the zero
+// SpanContext stands for anything else.
+func parse(tp string) trace.SpanContext {
+	parts := strings.Split(tp, "-")
+	if len(parts) < 4 || len(parts[0]) != 2 || parts[0] == "ff" || (parts[0] == "00" && len(parts) != 4) || len(parts[3]) != 2 {
+		return trace.SpanContext{}
+	}
+	id, err := trace.TraceIDFromHex(parts[1])
+	if err != nil {
+		return trace.SpanContext{}
+	}
+	span, err := trace.SpanIDFromHex(parts[2])
+	if err != nil {
+		return trace.SpanContext{}
+	}
+	flags := trace.TraceFlags(0)
+	if strings.ContainsAny(parts[3][1:], "13579bdf") {
+		flags = trace.FlagsSampled
+	}
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: flags, Remote: true})
+}
+
+// carrier is a header map as it is: unlike propagation.HeaderCarrier it does not
+// write Traceparent.
+type carrier map[string][]string
+
+// Get implements propagation.TextMapCarrier.
+func (c carrier) Get(key string) string {
+	if v := c[key]; len(v) > 0 {
+		return v[0]
+	}
+	for k, v := range c {
+		if len(v) > 0 && strings.EqualFold(k, key) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// Set implements propagation.TextMapCarrier.
+func (c carrier) Set(key, value string) {
+	if key == traceparentKey {
+		c[key] = []string{value}
+	}
+}
+
+// Keys implements propagation.TextMapCarrier.
+func (c carrier) Keys() []string {
+	keys := make([]string, 0, len(c))
+	for k := range c {
+		keys = append(keys, k)
+	}
+	return keys
+}
