@@ -1,0 +1,117 @@
+package status_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func store(t *testing.T, b *bus.Bus, o bus.Out, v any) bus.Ack {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Data = data
+	ack, err := b.Publish(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack
+}
+
+func run(t *testing.T, b *bus.Bus, tenants, accounts []string) *status.Store {
+	t.Helper()
+	s := status.New(status.Options{Now: func() time.Time { return start }})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, b, tenants, accounts) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	until(t, s.Ready)
+	return s
+}
+
+func until(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never happened")
+		}
+	}
+}
+
+func TestRebuiltFromTheStreams(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, []string{"acme"}, []string{"a"})
+	direct := store(t, b, bus.Out{Subject: bus.QueueSubject("a", "high", "acme")}, piece("DIRECT", 0))
+	whole := store(t, b, bus.Out{Subject: bus.AcceptedSubject("acme", "bulk")}, piece("WHOLE", 0, 1, 2))
+	cut := piece("WHOLE", 1)
+	cut.Origin = &envelope.Origin{Stream: whole.Stream, Epoch: 1, Seq: whole.Seq}
+	store(t, b, bus.Out{Subject: bus.QueueSubject("a", "bulk", "acme")}, cut)
+	store(t, b, bus.Out{Subject: bus.SubmitSubject("acme", "bulk")}, piece("RAW", 0)) // nobody accepted that yet
+	held := piece("HELD", 0)
+	held.Origin = &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 1, Seq: 99}
+	store(t, b, bus.Out{Subject: bus.DueSubmitSubject("acme", "bulk"), SchedID: "HELD", At: time.Now().Add(time.Hour)}, held)
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "scheduled")}, event(envelope.Scheduled, 0, "HELD-0"))
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "submitted")}, event(envelope.Submitted, time.Second, "DIRECT-0", "WHOLE-1"))
+
+	s := run(t, b, []string{"acme"}, []string{"a"})
+	for id, want := range map[string]envelope.Status{
+		"DIRECT-0": envelope.Submitted, "WHOLE-0": envelope.Accepted, "WHOLE-1": envelope.Submitted, "HELD-0": envelope.Scheduled,
+	} {
+		if m, ok := s.Message("acme", id); !ok || m.Status != want {
+			t.Errorf("%s: %q, want %s", id, m.Status, want)
+		}
+	}
+	if _, ok := s.Message("acme", "RAW-0"); ok {
+		t.Error("knows what was not accepted")
+	}
+	epoch, err := b.Epoch(t.Context(), direct.Stream)
+	if o, _, ok := s.Origin("acme", "DIRECT"); err != nil || !ok || o != (envelope.Origin{Stream: direct.Stream, Epoch: epoch, Seq: direct.Seq}) {
+		t.Errorf("origin %+v, %v, %v", o, ok, err)
+	}
+	if o, n, _ := s.Origin("acme", "WHOLE"); o.Seq != whole.Seq || len(n) != 3 {
+		t.Errorf("origin %+v of %v", o, n)
+	}
+
+	// What comes later is seen too.
+	store(t, b, bus.Out{Subject: bus.AcceptedSubject("acme", "bulk")}, piece("LATER", 0))
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "delivered")}, event(envelope.Delivered, time.Minute, "DIRECT-0"))
+	until(t, func() bool {
+		_, ok := s.Message("acme", "LATER-0")
+		now, _ := s.Current("DIRECT-0")
+		return ok && now == envelope.Delivered
+	})
+}
+
+func TestEventsAloneAnswerCurrent(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, nil)
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "submitted")}, event(envelope.Submitted, time.Second, "E-3"))
+	s := run(t, b, nil, nil)
+	if got, ok := s.Current("E-3"); !ok || got != envelope.Submitted {
+		t.Errorf("%s %v", got, ok)
+	}
+}
+
+func TestNotReadyBeforeItHasRead(t *testing.T) {
+	t.Parallel()
+	if s, _ := newStore(); s.Ready() {
+		t.Error("ready without having read anything")
+	}
+}
