@@ -84,6 +84,7 @@ type Record struct {
 	SupersedeKey string `json:"sk,omitempty"` // hash of tenant and key
 	At           int64  `json:"ts,omitempty"` // Supersede: acceptance, Unix nanoseconds; the greater is the newer
 	ID           string `json:"id,omitempty"` // Supersede: envelope id, breaks ties
+	Until        int64  `json:"u,omitempty"`  // Supersede: Unix nanoseconds after which none of it is sent any more; 0: At + 72 h
 
 	Paused bool `json:"p,omitempty"` // Mode
 
@@ -99,11 +100,12 @@ type Effect struct {
 	Lost []uint32
 	// Acted is the number of messages on which it did act.
 	Acted int
-	// Freed are the positions that an outcome freed and for which a close record
-	// already stood: they are closed now, by the reason in Reasons.
+	// Freed are the positions that an outcome or a release freed and for which a
+	// close record already stood: they are closed now, by the reason in Reasons.
 	Freed   []uint32
 	Reasons []string
 	// Superseded are the spans that a supersede record closed, the envelope's
-	// own messages included if it lost to a newer one.
+	// own messages included if it lost to a newer one. What it did not close is
+	// not told (Lost is empty): a part of it was sent, or comes back as Freed.
 	Superseded []Span
 }
