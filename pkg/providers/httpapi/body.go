@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 )
 
 // requestBody hands a request's body to the transport and knows how much of it
@@ -67,12 +68,11 @@ func (b *requestBody) seal() (whole bool, fenceErr error) {
 	return b.started && b.off == len(b.data), b.fenceErr
 }
 
-// wire watches the connection that a request leaves on. It is read after
+// wire remembers the connection that a request leaves on. It is asked after
 // RoundTrip failed, when net/http no longer writes to it.
 type wire struct {
-	mu    sync.Mutex
-	conn  *countedConn
-	start int64
+	mu   sync.Mutex
+	conn *watchedConn
 }
 
 func (w *wire) trace() *httptrace.ClientTrace {
@@ -81,26 +81,35 @@ func (w *wire) trace() *httptrace.ClientTrace {
 		if t, ok := conn.(*tls.Conn); ok {
 			conn = t.NetConn()
 		}
-		counted, ok := conn.(*countedConn)
-		if !ok {
-			return
-		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.conn, w.start = counted, counted.written.Load()
+		w.conn, _ = conn.(*watchedConn)
 	}}
 }
 
-// lessThan reports whether the kernel took fewer bytes than n, or none at all:
-// then the request surely did not leave whole. It is false when nobody counted.
-func (w *wire) lessThan(n int) bool {
+// short reports whether the kernel refused bytes of the request: then it surely
+// did not leave whole, even though the transport had taken all of the body. It
+// is false when nobody watched.
+func (w *wire) short() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.conn == nil {
-		return false
+	return w.conn != nil && w.conn.short.Load()
+}
+
+// watchedConn remembers whether the kernel ever took less than it was given.
+// Such a connection is not used again.
+type watchedConn struct {
+	net.Conn
+	short atomic.Bool
+}
+
+// Write writes and watches.
+func (c *watchedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if n < len(p) {
+		c.short.Store(true)
 	}
-	written := w.conn.written.Load() - w.start
-	return written == 0 || written < int64(n)
+	return n, err
 }
 
 // plainError is a transport's error in words that repeat nothing of what was

@@ -4,9 +4,9 @@
 //
 // The rule that matters most is when a request was surely not sent. Neither
 // httptrace's WroteRequest nor the text of an error tells; bytes do. The
-// request's body counts what the transport took of it, and the connection what
-// the kernel took. A body not taken whole cannot have been acted upon; one taken
-// whole without a trusted answer may have been.
+// request's body knows what the transport took of it, and the connection whether
+// the kernel took all of that. A body not taken whole cannot have been acted
+// upon; one taken whole without a trusted answer may have been.
 package httpapi
 
 import (
@@ -21,7 +21,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -149,7 +148,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	switch {
 	case fenceErr != nil:
 		return nil, notSent(fenceErr)
-	case err != nil && (!whole || sent.lessThan(len(r.Body))):
+	case err != nil && (!whole || sent.short()):
 		return nil, notSent(plain(ctx, err))
 	case err != nil:
 		return nil, uncertain(0, plain(ctx, err))
@@ -233,7 +232,7 @@ func NewTransport() *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &countedConn{Conn: conn}, nil
+			return &watchedConn{Conn: conn}, nil
 		},
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    5 * time.Second,
@@ -243,17 +242,4 @@ func NewTransport() *http.Transport {
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        4 * time.Second,
 	}
-}
-
-// countedConn counts the bytes that the kernel took.
-type countedConn struct {
-	net.Conn
-	written atomic.Int64
-}
-
-// Write writes and counts.
-func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
-	return n, err
 }
