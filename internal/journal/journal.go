@@ -197,6 +197,18 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 	return j.abandon(id, back, err)
 }
 
+// AppendOutcome settles a whole intent in one way.
+func (j *Journal) AppendOutcome(ctx context.Context, o idempotency.OpenIntent, to idempotency.State, class string, d *OutcomeDetail) (uint64, idempotency.Effect, error) {
+	detail, err := json.Marshal(d)
+	if err != nil {
+		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
+	}
+	return j.Append(ctx, idempotency.Record{
+		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: detail,
+		Runs: []idempotency.Run{{N: uint32(o.Messages), To: to}},
+	})
+}
+
 // abandon gives up waiting, unless the record came back in the last moment.
 func (j *Journal) abandon(id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
 	j.mu.Lock()
@@ -282,7 +294,7 @@ func (j *Journal) Abandoned(account string) []idempotency.OpenIntent {
 	var out []idempotency.OpenIntent
 	j.fold.Open(func(o idempotency.OpenIntent) bool {
 		at, known := j.readAt[o.Seq]
-		if o.Account == account && known && o.Owner != j.o.Owner && now.Sub(at) > time.Duration(o.LeaseMillis)*time.Millisecond {
+		if o.Account == account && o.Taken > 0 && known && o.Owner != j.o.Owner && now.Sub(at) > o.Lease {
 			out = append(out, o)
 		}
 		return true

@@ -32,6 +32,7 @@ type Piece struct {
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Traceparent  string            `json:"traceparent,omitempty"`
 	Attempts     int               `json:"attempts,omitempty"`  // requests that may have left with these messages
+	Tries        int               `json:"tries,omitempty"`     // times that the gateway refused for now, for the back-off
 	ReplayOf     string            `json:"replay_of,omitempty"` // message id of the dead letter this replays
 	RetryOf      uint64            `json:"retry_of,omitempty"`  // journal sequence of the uncertain intent this may free
 	Messages     []Message         `json:"messages"`

@@ -1,0 +1,284 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// errNotCounted ends a breaker's turn that says nothing about the gateway.
+var errNotCounted = errors.New("not counted")
+
+// lead is how long before its slot a batch is chosen: the time an intent needs.
+const lead = 15 * time.Millisecond
+
+// account is one account at work in this process.
+type account struct {
+	d       *Options
+	o       Account
+	b       *bus.Bus
+	j       *journal.Journal
+	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	told    *told
+	lanes   []*lane // most urgent first, tenants within
+	queue   string  // the stream
+	epoch   int64   // of the stream; set before anything runs
+
+	wake chan struct{} // something changed that the pump may wait for
+
+	mu           sync.Mutex // guards all below, and the lanes' items and held
+	inFlight     int
+	turn         int // counts picks, for shares between priorities and tenants
+	blockedWhy   string
+	blockedSince time.Time
+	blockedUntil time.Time
+	failures     int // requests in a row that were surely not sent, for the back-off
+	ramp         int // most messages of a request after trouble; 0: no bound
+	search       *search
+	lastError    string
+
+	attempts sync.WaitGroup // requests in flight; only the pump adds
+}
+
+func newAccount(d *Options, o Account) *account {
+	if limit := o.Provider.Limits().MaxBatch; o.BatchSize <= 0 || o.BatchSize > limit {
+		o.BatchSize = limit
+	}
+	o.Concurrency = max(1, o.Concurrency)
+	a := &account{
+		d: d, o: o, b: d.Bus, j: d.Journal, queue: bus.QueueStream(o.Name),
+		wake: make(chan struct{}, 1), told: newTold(o.Name),
+	}
+	a.breaker = newBreaker(a)
+	for _, p := range envelope.Priorities {
+		for _, t := range o.Tenants {
+			a.lanes = append(a.lanes, newLane(a, p, t))
+		}
+	}
+	return a
+}
+
+// run works until take is done, then ends what is in flight under work.
+func (a *account) run(take, work context.Context) error {
+	epoch, err := a.b.Epoch(take, a.queue)
+	if err != nil {
+		return err
+	}
+	a.epoch = epoch
+	var parts sync.WaitGroup
+	for _, l := range a.lanes {
+		parts.Go(func() { l.run(take, work) })
+	}
+	parts.Go(func() { a.returnDue(take) })
+	parts.Go(func() { a.janitor(take, work) })
+	a.pump(take, work)
+	a.attempts.Wait()
+	parts.Wait()
+	for _, l := range a.lanes {
+		l.handBack()
+	}
+	return nil
+}
+
+// pump is the account's only chooser: it waits until something may be sent,
+// asks for a slot, and only shortly before that slot picks what is most urgent
+// by then.
+func (a *account) pump(take, work context.Context) {
+	for {
+		highOnly, ok := a.waitReady(take)
+		if !ok {
+			return
+		}
+		finish, err := a.breaker.Allow()
+		if err != nil {
+			a.block("breaker", a.d.Now().Add(200*time.Millisecond))
+			continue
+		}
+		slot, err := a.slot(take)
+		if err != nil {
+			finish(errNotCounted)
+			continue
+		}
+		if !sleep(take, time.Until(slot.At)-lead) {
+			finish(errNotCounted)
+			return
+		}
+		b := a.choose(a.d.Now(), highOnly)
+		if len(b.items) == 0 { // the slot is lost: what was waiting has expired or was cancelled
+			finish(errNotCounted)
+			a.release(work, b)
+			continue
+		}
+		a.attempts.Go(func() { a.attempt(work, b, slot, finish) })
+	}
+}
+
+// slot asks for the next slot and turns refusals into a blocked account.
+func (a *account) slot(ctx context.Context) (ratelimit.Slot, error) {
+	a.mu.Lock()
+	n := 0
+	for _, l := range a.lanes {
+		n += len(l.items)
+	}
+	a.mu.Unlock()
+	slot, err := a.o.Slots.Next(ctx, min(n, a.o.BatchSize), (n+a.o.BatchSize-1)/a.o.BatchSize)
+	var paused *ratelimit.PausedError
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.As(err, &paused):
+		a.block("rate", paused.Until)
+	default:
+		// Without slots nothing is sent: slower, never over the limit.
+		a.block("redis", a.d.Now().Add(250*time.Millisecond))
+	}
+	return slot, err
+}
+
+// waitReady blocks until there is something to send, nothing forbids it and a
+// place in flight is free. highOnly: the free place is one of those reserved
+// for high priority. It returns false when ctx is done.
+func (a *account) waitReady(ctx context.Context) (highOnly, ok bool) {
+	for {
+		wait := a.readyIn(&highOnly)
+		if wait <= 0 {
+			return highOnly, ctx.Err() == nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return false, false
+		case <-a.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// readyIn says how long to wait unless woken; 0: go.
+func (a *account) readyIn(highOnly *bool) time.Duration {
+	const untilWoken = time.Minute
+	if a.j.Paused(a.o.Name) {
+		return 100 * time.Millisecond
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.d.Now()
+	if d := a.blockedUntil.Sub(now); d > 0 {
+		return d
+	}
+	reserve := a.o.Concurrency / 8
+	if a.inFlight >= a.o.Concurrency {
+		return untilWoken
+	}
+	*highOnly = a.inFlight >= a.o.Concurrency-reserve
+	if a.search != nil && a.search.idle {
+		return 0
+	}
+	wait := untilWoken
+	for _, l := range a.lanes {
+		if *highOnly && l.priority != envelope.High {
+			continue
+		}
+		wait = min(wait, l.readyIn(now, a.o.BatchSize, a.o.Linger))
+	}
+	return wait
+}
+
+// block keeps the account from sending until a time, and remembers since when
+// it has been blocked for this reason without a success in between.
+func (a *account) block(why string, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.blockedSince.IsZero() {
+		a.blockedSince = a.d.Now()
+	}
+	if until.After(a.blockedUntil) {
+		a.blockedWhy, a.blockedUntil = why, until
+	}
+}
+
+// after takes a request's class into account: what the whole account does next.
+func (a *account) after(ctx context.Context, class providers.Class, e *providers.Error) {
+	now := a.d.Now()
+	var wait time.Duration
+	if e != nil {
+		wait = e.RetryAfter
+	}
+	switch class {
+	case providers.Throttled:
+		wait = max(wait, time.Second)
+		if err := a.o.Slots.Pause(ctx, wait); err != nil {
+			a.d.Log.Warn("pause not shared", "account", a.o.Name, "error", err)
+		}
+		a.block("rate", now.Add(wait))
+	case providers.Misconfigured:
+		// Credentials or balance: every further request would be refused, and some
+		// gateways lock an account after five. Look again in a minute.
+		a.d.Log.Error("account refused", "account", a.o.Name, "status", e.Status, "code", e.Code, "detail", e.Detail)
+		a.block("account", now.Add(max(wait, time.Minute)))
+	case providers.Unavailable:
+		a.mu.Lock()
+		a.failures++
+		backoff := min(time.Second<<min(a.failures-1, 9), 5*time.Minute)
+		a.mu.Unlock()
+		a.block("unavailable", now.Add(max(wait, backoff/2+rand.N(backoff/2))))
+	}
+	a.d.Observer.Mode(a.o.Name, "account", class == providers.Misconfigured)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch class {
+	case providers.Unavailable, providers.Uncertain, providers.Misconfigured:
+		a.ramp = 10 // small batches until it is known to work again
+	case providers.Accepted, providers.Rejected, providers.RejectedHere:
+		a.failures, a.blockedSince = 0, time.Time{}
+		if a.ramp *= 4; a.ramp >= a.o.BatchSize {
+			a.ramp = 0
+		}
+	}
+	if e != nil {
+		a.lastError = e.Error()
+	}
+}
+
+// stuck says since when nothing could be sent; zero: it is not stuck.
+func (a *account) stuck() (since time.Time, why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.blockedSince.IsZero() || a.d.Now().After(a.blockedUntil.Add(time.Second)) {
+		return time.Time{}, ""
+	}
+	return a.blockedSince, a.blockedWhy
+}
+
+func (a *account) signal() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,304 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// A request must leave within startWithin of its intent's coming back, and
+// whoever sees an intent whose owner is silent waits for the request's timeout
+// and graceAfter more before it calls the messages uncertain.
+const (
+	startWithin = time.Second
+	graceAfter  = 2 * time.Second
+)
+
+var errLeaseOver = errors.New("dispatch: the lease on these messages is over")
+
+// attempt carries one batch from intent to acks.
+type attempt struct {
+	a      *account
+	batch  batch
+	items  []item // what the intent won
+	all    int    // messages of the intent, won or not
+	pos    []uint32
+	seq    uint64 // the intent
+	asked  time.Time
+	finish func(error) // ends the breaker's turn
+}
+
+func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, finish func(error)) {
+	a.closeExpired(ctx, b.expired)
+	defer a.landed()
+	t := &attempt{a: a, batch: b, finish: finish}
+	if !t.intend(ctx) {
+		finish(errNotCounted)
+		t.searched(ctx, nil)
+		return
+	}
+	if err := t.await(ctx, slot); err != nil {
+		finish(errNotCounted)
+		t.conclude(ctx, nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: err})
+		return
+	}
+	if !t.timely() {
+		finish(errNotCounted)
+		t.conclude(ctx, nil, &providers.Error{Class: providers.Unavailable, Detail: "expired before it left"})
+		return
+	}
+	results, err := t.send(ctx)
+	t.account(ctx, results, err)
+	t.conclude(ctx, results, err)
+}
+
+// landed gives the place in flight back.
+func (a *account) landed() {
+	a.mu.Lock()
+	a.inFlight--
+	a.mu.Unlock()
+	a.signal()
+}
+
+// intend writes the intent and keeps what it won. Messages that somebody else
+// has or had are given up; they come again if need be.
+func (t *attempt) intend(ctx context.Context) bool {
+	a, items := t.a, t.batch.items
+	placed := make([]idempotency.PlacedKey, len(items))
+	for i, it := range items {
+		placed[i] = it.placed()
+	}
+	lease := a.o.Timeout + graceAfter
+	t.asked = time.Now()
+	bounded, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	seq, effect, err := a.j.Append(bounded, idempotency.Record{
+		Kind: idempotency.Intent, Account: a.o.Name, Spans: idempotency.Spans(placed), LeaseMillis: lease.Milliseconds(),
+	})
+	if err != nil {
+		a.d.Log.Warn("no intent, nothing sent", "account", a.o.Name, "messages", len(items), "error", err)
+		a.block("journal", a.d.Now().Add(500*time.Millisecond))
+		a.abandon(items)
+		return false
+	}
+	t.seq, t.all = seq, len(items)
+	if len(effect.Lost) == 0 {
+		t.items = items
+		return true
+	}
+	lost := positions(effect.Lost)
+	var gone []item
+	for i, it := range items {
+		if _, ok := lost[uint32(i)]; ok {
+			gone = append(gone, it)
+			continue
+		}
+		t.items, t.pos = append(t.items, it), append(t.pos, uint32(i))
+	}
+	a.giveUp(gone)
+	return len(t.items) > 0
+}
+
+// position of the i-th won message in the intent.
+func (t *attempt) position(i int) uint32 {
+	if t.pos == nil {
+		return uint32(i)
+	}
+	return t.pos[i]
+}
+
+// await sleeps until a usable slot. One that was missed is given up for the
+// next, as long as the lease has room.
+func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
+	for {
+		if err := slot.Wait(ctx); err != nil {
+			return err
+		}
+		if slot.Usable(time.Now()) {
+			return nil
+		}
+		if time.Since(t.asked) > startWithin {
+			return errLeaseOver
+		}
+		var err error
+		if slot, err = t.a.o.Slots.Next(ctx, len(t.items), 1); err != nil {
+			return err
+		}
+	}
+}
+
+// timely reports, in the instant before the request, whether no message's time
+// has run out since it was chosen. If one has, all go back and are chosen anew.
+func (t *attempt) timely() bool {
+	now := t.a.d.Now()
+	for _, it := range t.items {
+		if !it.h.p.ExpiresAt.After(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// send makes the request.
+func (t *attempt) send(ctx context.Context) ([]providers.Result, error) {
+	a := t.a
+	b := &providers.Batch{ID: journal.BatchID(a.j.Epoch(), t.seq), Messages: make([]providers.Message, len(t.items)), Fence: t.fence}
+	for i, it := range t.items {
+		b.Messages[i] = it.provider()
+	}
+	if a.o.Callback != nil && a.o.Provider.Limits().CallbackURL {
+		b.CallbackURL = a.o.Callback(b.ID)
+	}
+	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.eventMessages()})
+	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
+	defer cancel()
+	results, err := a.o.Provider.Send(ctx, b)
+	if err == nil && len(results) != len(b.Messages) {
+		err = &providers.Error{Class: providers.Uncertain, Detail: fmt.Sprintf("%d results for %d messages", len(results), len(b.Messages))}
+	}
+	class, accepted := overall(results, err)
+	end(class, accepted)
+	return results, err
+}
+
+// fence holds the request's last byte back once others may call the messages
+// uncertain. Whichever clock went further counts: monotonic time stands still
+// in a suspended machine, wall time may be set back.
+func (t *attempt) fence() error {
+	now := time.Now()
+	if max(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) > startWithin+graceAfter/2 {
+		return errLeaseOver
+	}
+	return nil
+}
+
+func (t *attempt) eventMessages() []envelope.EventMessage {
+	out := make([]envelope.EventMessage, len(t.items))
+	for i, it := range t.items {
+		out[i] = journal.EventMessage(&it.h.p, it.msg())
+	}
+	return out
+}
+
+// overall sums a request up for breaker, metrics and spans.
+func overall(results []providers.Result, err error) (class providers.Class, accepted int) {
+	if e := failure(err); e != nil {
+		return e.Class, 0
+	}
+	class = providers.Accepted
+	for _, r := range results {
+		if r.Class == providers.Accepted {
+			accepted++
+		} else if r.Class == providers.Uncertain {
+			class = providers.Uncertain
+		}
+	}
+	return class, accepted
+}
+
+// failure returns err as the adapters' error; whatever is not one says nothing
+// and is uncertain.
+func failure(err error) *providers.Error {
+	if err == nil {
+		return nil
+	}
+	var e *providers.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &providers.Error{Class: providers.Uncertain, Err: err}
+}
+
+// account lets the whole account learn from the answer.
+func (t *attempt) account(ctx context.Context, results []providers.Result, err error) {
+	class, _ := overall(results, err)
+	e := failure(err)
+	switch class {
+	case providers.Unavailable, providers.Uncertain:
+		t.finish(fmt.Errorf("%s", class))
+	case providers.Throttled, providers.Misconfigured:
+		t.finish(errNotCounted)
+	default:
+		t.finish(nil)
+	}
+	t.a.after(ctx, class, e)
+	t.a.d.Observer.Request(t.a.o.Name, class)
+}
+
+// conclude records the outcome, tells it, and only then lets go of the messages.
+func (t *attempt) conclude(ctx context.Context, results []providers.Result, err error) {
+	a := t.a
+	vs, detail := t.verdicts(results, failure(err))
+	rec := idempotency.Record{Kind: idempotency.Outcome, Account: a.o.Name, Intent: t.seq, Runs: t.runs(vs)}
+	class, _ := overall(results, err)
+	rec.Class = class.String()
+	data, merr := json.Marshal(detail)
+	if merr != nil {
+		a.d.Log.Error("outcome detail", "account", a.o.Name, "error", merr)
+	}
+	rec.Detail = data
+	seq, effect, aerr := a.persist(ctx, rec)
+	if aerr != nil { // the messages come again and others call them uncertain
+		a.d.Log.Error("outcome not recorded", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), t.seq), "messages", len(t.items), "error", aerr)
+		a.abandon(t.items)
+		return
+	}
+	t.log(vs, rec.Class, failure(err))
+	if !a.tell(ctx, t.events(seq, vs, detail, effect)) {
+		a.abandon(t.items)
+		return
+	}
+	a.told.mark(seq)
+	t.follow(ctx, vs, detail, effect)
+	t.searched(ctx, vs)
+}
+
+// persist appends an outcome, trying until the drain time is over: without it
+// the messages would become uncertain although we know better.
+func (a *account) persist(ctx context.Context, rec idempotency.Record) (uint64, idempotency.Effect, error) {
+	for {
+		seq, effect, err := a.j.Append(ctx, rec)
+		if err == nil || !sleep(ctx, 200*time.Millisecond) {
+			return seq, effect, err
+		}
+	}
+}
+
+// tell publishes events, trying until the drain time is over.
+func (a *account) tell(ctx context.Context, events []envelope.Event) bool {
+	for {
+		err := journal.Tell(ctx, a.b, events)
+		if err == nil {
+			for i := range events {
+				a.d.Observer.Messages(a.o.Name, events[i].Status, len(events[i].Messages))
+			}
+			return true
+		}
+		a.d.Log.Warn("events not stored yet", "account", a.o.Name, "error", err)
+		if !sleep(ctx, 200*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+func (t *attempt) log(vs []verdict, class string, e *providers.Error) {
+	attrs := []any{"account", t.a.o.Name, "batch", journal.BatchID(t.a.j.Epoch(), t.seq), "messages", len(t.items), "class", class,
+		"elapsed_ms", time.Since(t.asked).Milliseconds(), "envelope", t.items[0].h.p.ID, "tenant", t.items[0].h.p.Tenant}
+	if e != nil {
+		attrs = append(attrs, "status", e.Status, "code", e.Code, "detail", e.Detail)
+		t.a.d.Log.Warn("request failed", attrs...)
+		return
+	}
+	t.a.d.Log.Info("request done", attrs...)
+}
+
+func cause(seq uint64) string { return "j" + strconv.FormatUint(seq, 10) }

@@ -1,0 +1,183 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// batch is what one request will carry, and what was found on the way that must
+// not leave any more.
+type batch struct {
+	items   []item
+	expired []item
+	search  *search // set when the batch is a step in the search for a bad message
+}
+
+// One pick in reserveOthers goes to the lower priorities although a higher one
+// waits, so that a flood of urgent messages slows the rest and never stops it.
+const reserveOthers = 10
+
+// choose takes the most urgent request's worth out of the lanes. The first
+// message comes from the lane whose turn it is; what else fits into the same
+// request is taken from that lane, then from the others, so that a request is
+// never sent half empty while another tenant waits with the same text.
+func (a *account) choose(now time.Time, highOnly bool) batch {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.search; s != nil && s.idle && !highOnly {
+		s.idle = false
+		b := batch{items: s.next(), search: s}
+		a.fly(b.items)
+		return b
+	}
+	limit := a.o.BatchSize
+	if a.ramp > 0 {
+		limit = min(limit, a.ramp)
+	}
+	var b batch
+	a.turn++
+	lanes := a.order(highOnly)
+	p := picker{limit: limit, now: now, numbers: make(map[string]struct{}, min(limit, 1024))}
+	for _, l := range lanes {
+		if len(b.items) >= limit {
+			break
+		}
+		p.pick(l, &b)
+	}
+	a.fly(b.items)
+	a.fly(b.expired)
+	return b
+}
+
+func (a *account) fly(items []item) {
+	if len(items) > 0 {
+		a.inFlight++
+	}
+	for _, it := range items {
+		it.h.flying++
+	}
+}
+
+// order lists the lanes that have something, most urgent first; tenants of one
+// priority take turns, and now and then the others come first.
+func (a *account) order(highOnly bool) []*lane {
+	tenants := len(a.o.Tenants)
+	out := make([]*lane, 0, len(a.lanes))
+	for i := range envelope.Priorities {
+		same := a.lanes[i*tenants : (i+1)*tenants]
+		for k := range same {
+			if l := same[(k+a.turn)%tenants]; len(l.items) > 0 && (!highOnly || l.priority == envelope.High) {
+				out = append(out, l)
+			}
+		}
+	}
+	if a.turn%reserveOthers == 0 && len(out) > 0 {
+		first := out[0].priority
+		for i, l := range out {
+			if l.priority != first { // rotate: the most urgent of the others leads
+				return append(append([]*lane(nil), out[i:]...), out[:i]...)
+			}
+		}
+	}
+	return out
+}
+
+// picker collects messages that may share a request.
+type picker struct {
+	limit   int
+	now     time.Time
+	group   string
+	started bool
+	numbers map[string]struct{} // never one number twice in a request: reports could not be told apart
+}
+
+// pick moves what fits from the lane to the batch and keeps the rest in order.
+func (p *picker) pick(l *lane, b *batch) {
+	keep := l.items[:0]
+	for i, it := range l.items {
+		if len(b.items) >= p.limit {
+			keep = append(keep, l.items[i:]...)
+			break
+		}
+		if !it.h.p.ExpiresAt.After(p.now) {
+			b.expired = append(b.expired, it)
+			continue
+		}
+		group, to := it.h.groups[it.i], it.msg().To
+		if _, twice := p.numbers[to]; twice || (p.started && group != p.group) {
+			keep = append(keep, it)
+			continue
+		}
+		p.group, p.started = group, true
+		p.numbers[to] = struct{}{}
+		b.items = append(b.items, it)
+	}
+	clear(l.items[len(keep):])
+	l.items = keep
+	select {
+	case l.room <- struct{}{}:
+	default:
+	}
+}
+
+// release closes what expired, tells it, and ends the batch's place in flight
+// if there was nothing to send.
+func (a *account) release(ctx context.Context, b batch) {
+	a.closeExpired(ctx, b.expired)
+}
+
+// closeExpired writes close records for messages whose time ran out; only those
+// that the record won are told.
+func (a *account) closeExpired(ctx context.Context, items []item) {
+	if len(items) == 0 {
+		return
+	}
+	defer a.landed()
+	placed := make([]idempotency.PlacedKey, len(items))
+	for i, it := range items {
+		placed[i] = it.placed()
+	}
+	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed)}
+	seq, effect, err := a.j.Append(ctx, rec)
+	if err != nil {
+		a.back(items)
+		return
+	}
+	lost := positions(effect.Lost)
+	byTenant := map[string][]envelope.EventMessage{}
+	var open, over []item
+	for i, it := range items {
+		if _, ok := lost[uint32(i)]; ok && a.j.State(it.key()).State != idempotency.Closed {
+			open = append(open, it)
+			continue
+		} else if !ok {
+			byTenant[it.h.p.Tenant] = append(byTenant[it.h.p.Tenant], journal.EventMessage(&it.h.p, it.msg()))
+		}
+		over = append(over, it)
+	}
+	var events []envelope.Event
+	for tenant, msgs := range byTenant {
+		events = append(events, journal.ClosedEvents(cause(seq), tenant, a.o.Name, envelope.Expired, "", a.d.Now(), msgs)...)
+	}
+	if !a.tell(ctx, events) {
+		a.abandon(items)
+		return
+	}
+	a.finished(over, true)
+	a.giveUp(open)
+}
+
+func positions(at []uint32) map[uint32]struct{} {
+	if len(at) == 0 {
+		return nil
+	}
+	out := make(map[uint32]struct{}, len(at))
+	for _, p := range at {
+		out[p] = struct{}{}
+	}
+	return out
+}

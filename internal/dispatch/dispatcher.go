@@ -1,0 +1,167 @@
+// Package dispatch takes messages from the accounts' queues and sends them
+// through the accounts' gateways: fetch from the lanes, group what can share a
+// request, slot, intent, POST, outcome, events, ack.
+//
+// Two rules hold everywhere: no request without a durable intent that this
+// process won, and no ack without a durable outcome.
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// Slots hands out the instants at which requests may start.
+type Slots interface {
+	Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error)
+	Pause(ctx context.Context, d time.Duration) error
+}
+
+// Observer is told what happens, for metrics and traces. Its methods are called
+// from many goroutines and must not block.
+type Observer interface {
+	Request(account string, class providers.Class)
+	Messages(account string, status envelope.Status, n int)
+	Mode(account, mode string, on bool)
+	Uncertain(account string, n, bound int)
+	Backlog(account string, p envelope.Priority, n int, oldest time.Duration)
+	// Attempt opens the batch's span; the returned function ends it.
+	Attempt(ctx context.Context, a Attempt) (context.Context, func(class providers.Class, accepted int))
+}
+
+// Attempt describes one request for the Observer.
+type Attempt struct {
+	Account, Type, Batch string
+	Messages             []envelope.EventMessage
+}
+
+// Account is one configured provider login, ready to send.
+type Account struct {
+	Name, Type  string
+	Provider    providers.Provider
+	Slots       Slots
+	Tenants     []string // whose lanes this account has
+	BatchSize   int
+	Linger      time.Duration
+	Concurrency int // requests in flight of this process
+	Timeout     time.Duration
+	Failures    int           // that open the breaker, within a minute
+	OpenFor     time.Duration // how long it stays open
+	OnUncertain envelope.Policy
+	Callback    func(batchID string) string // nil: no callback URLs
+}
+
+// Options of a Dispatcher.
+type Options struct {
+	Bus      *bus.Bus
+	Journal  *journal.Journal
+	Accounts []Account
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+	// Drain is how long requests in flight may take after the end was asked for.
+	Drain time.Duration
+	// AckWait is how long a dead dispatcher's messages wait before others see
+	// them. Default 15 s.
+	AckWait time.Duration
+}
+
+// Dispatcher sends for a set of accounts.
+type Dispatcher struct {
+	o        Options
+	accounts []*account
+}
+
+// New returns a Dispatcher. It watches the journal, which must not run yet.
+func New(o Options) *Dispatcher {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.AckWait == 0 {
+		o.AckWait = 15 * time.Second
+	}
+	if o.Drain == 0 {
+		o.Drain = 20 * time.Second
+	}
+	d := &Dispatcher{o: o}
+	for _, a := range o.Accounts {
+		d.accounts = append(d.accounts, newAccount(&d.o, a))
+	}
+	for _, a := range d.accounts {
+		o.Journal.Watch(a.told.watch)
+	}
+	return d
+}
+
+// Run dispatches until ctx is done. Then nothing new is taken, requests in
+// flight end and are recorded, what was not tried goes back to the queue, and
+// Run returns.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	select {
+	case <-d.o.Journal.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	unwatch := context.AfterFunc(ctx, func() { time.AfterFunc(d.o.Drain, stopWork) })
+	defer unwatch()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, a := range d.accounts {
+		g.Go(func() error { return a.run(ctx, work) })
+	}
+	return g.Wait()
+}
+
+// State is an account as operators see it.
+type State struct {
+	Name, Breaker, Blocked string
+	Until                  time.Time
+	LastError              string
+	Waiting, InFlight      int
+}
+
+// States returns all accounts of this process.
+func (d *Dispatcher) States() []State {
+	var out []State
+	for _, a := range d.accounts {
+		out = append(out, a.state())
+	}
+	return out
+}
+
+func (a *account) state() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := State{Name: a.o.Name, Breaker: a.breaker.State().String(), Until: a.blockedUntil, LastError: a.lastError, InFlight: a.inFlight}
+	if a.d.Now().Before(a.blockedUntil) {
+		s.Blocked = a.blockedWhy
+	}
+	for _, l := range a.lanes {
+		s.Waiting += len(l.items)
+	}
+	return s
+}
+
+func newBreaker(a *account) *gobreaker.TwoStepCircuitBreaker[any] {
+	failures := uint32(max(1, a.o.Failures))
+	return gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		Name: a.o.Name, MaxRequests: 1, Interval: time.Minute, BucketPeriod: 10 * time.Second, Timeout: a.o.OpenFor,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
+		IsExcluded:  func(err error) bool { return err == errNotCounted },
+		OnStateChange: func(name string, from, to gobreaker.State) {
+			a.d.Log.Warn("breaker", "account", name, "from", from.String(), "to", to.String())
+			a.d.Observer.Mode(name, "breaker", to == gobreaker.StateOpen)
+		},
+	})
+}

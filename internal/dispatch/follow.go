@@ -1,0 +1,356 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// Waiting times before an uncertain message is tried again, for evidence to come.
+const (
+	evidenceHigh = 5 * time.Second
+	evidence     = 2 * time.Minute
+)
+
+// split keeps a message for the search of the bad one in its batch.
+const split action = 100
+
+// verdicts decides for every message of the attempt, and says what the outcome
+// record tells of it.
+func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]verdict, *journal.OutcomeDetail) {
+	vs := make([]verdict, len(t.items))
+	d := &journal.OutcomeDetail{Time: t.a.d.Now().UTC()}
+	for i, it := range t.items {
+		r := t.result(i, it, results, e)
+		f := facts{single: e == nil, hasNext: len(it.h.p.Route) > 0}
+		if r.Class == providers.Uncertain {
+			f.retry = retries(&it.h.p, t.a.o.OnUncertain, t.a.j.State(it.key()).Released)
+		}
+		vs[i] = decide(r.Class, f)
+		if e != nil && e.Bisect && len(t.items) > 1 && len(e.BadNumbers) == 0 {
+			vs[i] = verdict{to: idempotency.Free, then: split}
+		}
+		mr := journal.MessageResult{Status: vs[i].status, Code: vs[i].code}
+		if vs[i].status != "" {
+			mr.ProviderID = r.ProviderID
+			if vs[i].code != "" {
+				mr.ProviderCode, mr.Detail = r.Code, r.Detail
+			}
+		}
+		t.note(d, i, mr)
+	}
+	if t.pos != nil { // positions that others won tell nothing
+		won := positions(t.pos)
+		for p := range uint32(t.all) {
+			if _, ok := won[p]; !ok && d.Default != (journal.MessageResult{}) {
+				d.Each = put(d.Each, p, journal.MessageResult{})
+			}
+		}
+	}
+	return vs, d
+}
+
+// note writes one message's result: the first is the rule, others exceptions.
+func (t *attempt) note(d *journal.OutcomeDetail, i int, r journal.MessageResult) {
+	if i == 0 {
+		d.Default = r
+	} else if r != d.Default {
+		d.Each = put(d.Each, t.position(i), r)
+	}
+}
+
+func put[K comparable, V any](m map[K]V, k K, v V) map[K]V {
+	if m == nil {
+		m = map[K]V{}
+	}
+	m[k] = v
+	return m
+}
+
+// result is the answer for one message: its own, or what the whole request's
+// failure means for it.
+func (t *attempt) result(i int, it item, results []providers.Result, e *providers.Error) providers.Result {
+	if e == nil {
+		return results[i]
+	}
+	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Detail, RetryAfter: e.RetryAfter}
+	if len(e.BadNumbers) > 0 {
+		if slices.Contains(e.BadNumbers, it.msg().To) {
+			r.Class = providers.Rejected
+		} else {
+			r.Class = providers.Unavailable // the request was refused whole: this one was not sent
+		}
+	}
+	return r
+}
+
+// runs are the states of the intent's messages, in its order. What others won is
+// none of this outcome's business; the fold ignores it.
+func (t *attempt) runs(vs []verdict) []idempotency.Run {
+	states := make([]idempotency.State, t.all)
+	for i := range vs {
+		states[t.position(i)] = vs[i].to
+	}
+	return idempotency.AppendRuns(states)
+}
+
+// events of an outcome, and of messages that were cancelled while they were
+// taken and are closed now that the outcome has freed them.
+func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, effect idempotency.Effect) []envelope.Event {
+	members := make([]journal.Member, t.all)
+	for i, it := range t.items {
+		em := journal.EventMessage(&it.h.p, it.msg())
+		members[t.position(i)] = journal.Member{EventMessage: em, Tenant: it.h.p.Tenant, Found: true}
+	}
+	events := journal.Events(t.a.o.Name, seq, members, d)
+	for n, p := range effect.Freed {
+		i := slices.IndexFunc(t.items, func(it item) bool {
+			return uint64(p) < uint64(t.all) && members[p].ID == envelope.MessageID(it.h.p.ID, it.msg().Index)
+		})
+		if i < 0 {
+			continue
+		}
+		vs[i].then = done
+		status, detail := ClosedAs(effect.Reasons[n])
+		events = append(events, journal.ClosedEvents(cause(seq), members[p].Tenant, t.a.o.Name, status, detail, d.Time, []envelope.EventMessage{members[p].EventMessage})...)
+	}
+	return events
+}
+
+// ClosedAs translates a close record's reason into what events say.
+func ClosedAs(reason string) (envelope.Status, string) {
+	switch reason {
+	case "superseded":
+		return envelope.Canceled, reason
+	case "expired":
+		return envelope.Expired, ""
+	case "refused", "failed":
+		return envelope.Failed, ""
+	}
+	return envelope.Canceled, ""
+}
+
+// follow does what the verdicts ask for, and lets the messages go once that is
+// stored. What could not be stored is handed back: it comes again, and the
+// journal knows what was done.
+func (t *attempt) follow(ctx context.Context, vs []verdict, d *journal.OutcomeDetail, _ idempotency.Effect) {
+	a := t.a
+	by := map[action][]item{}
+	for i, v := range vs {
+		by[v.then] = append(by[v.then], t.items[i])
+	}
+	failed := map[action]error{
+		dead:  a.bury(ctx, by[dead], t.seq, func(it item) journal.MessageResult { return t.told(d, it) }),
+		renew: a.renew(ctx, by[renew], t.seq),
+		later: a.retryLater(ctx, by[later]),
+		move:  a.move(ctx, by[move], true),
+	}
+	for _, act := range []action{done, dead, renew, later, move} {
+		if err := failed[act]; err != nil {
+			a.d.Log.Warn("messages handed back", "account", a.o.Name, "messages", len(by[act]), "error", err)
+			a.abandon(by[act])
+			continue
+		}
+		a.finished(by[act], true)
+	}
+	a.back(by[again])
+}
+
+func (t *attempt) told(d *journal.OutcomeDetail, it item) journal.MessageResult {
+	for i := range t.items {
+		if t.items[i] == it {
+			return d.At(t.position(i))
+		}
+	}
+	return d.Default
+}
+
+// abandon hands messages back to the queue: what is to be done with them is
+// found out when they come again.
+func (a *account) abandon(items []item) {
+	a.mu.Lock()
+	for _, it := range items {
+		it.h.foreign = true
+	}
+	a.mu.Unlock()
+	a.finished(items, true)
+}
+
+// giveUp lets go of messages that an intent or close record did not win.
+func (a *account) giveUp(items []item) {
+	for _, it := range items {
+		if a.j.State(it.key()).State == idempotency.Closed {
+			a.finished([]item{it}, true)
+		} else {
+			a.abandon([]item{it})
+		}
+	}
+}
+
+// pieces groups messages by the piece they came in, in order.
+func pieces(items []item) map[*held][]item {
+	out := map[*held][]item{}
+	for _, it := range items {
+		out[it.h] = append(out[it.h], it)
+	}
+	return out
+}
+
+// copyOf returns a piece that carries only the given messages, with their
+// identity.
+func copyOf(h *held, items []item) envelope.Piece {
+	p := h.p
+	origin := h.origin
+	p.Origin = &origin
+	p.Messages = make([]envelope.Message, len(items))
+	for i, it := range items {
+		p.Messages[i] = *it.msg()
+	}
+	return p
+}
+
+func headers(p *envelope.Piece) bus.Header {
+	if p.Traceparent == "" {
+		return nil
+	}
+	return bus.Header{"traceparent": {p.Traceparent}}
+}
+
+func (a *account) store(ctx context.Context, p *envelope.Piece, o bus.Out) error {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("dispatch: %w", err)
+	}
+	o.Data, o.Header = data, headers(p)
+	_, err = a.b.Publish(ctx, o)
+	return err
+}
+
+// renew schedules uncertain messages for their one retry, after a wait for
+// evidence. The copy names the intent that it may free.
+func (a *account) renew(ctx context.Context, items []item, intent uint64) error {
+	for h, its := range pieces(items) {
+		p := copyOf(h, its)
+		p.RetryOf = intent
+		p.Attempts++
+		wait := evidence
+		if p.Priority == envelope.High {
+			wait = evidenceHigh
+		}
+		id := fmt.Sprintf("renew-%s-%d-%d", a.o.Name, intent, h.msg.Seq)
+		if err := a.store(ctx, &p, bus.Out{
+			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(wait),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retryLater schedules messages that the gateway refused for now, one by one,
+// while it took others: 1 s doubling to 5 min.
+func (a *account) retryLater(ctx context.Context, items []item) error {
+	for h, its := range pieces(items) {
+		p := copyOf(h, its)
+		wait := min(time.Second<<min(p.Tries, 9), 5*time.Minute)
+		p.Tries++
+		id := fmt.Sprintf("later-%s-%d-%d", a.o.Name, h.msg.Seq, its[0].i)
+		if err := a.store(ctx, &p, bus.Out{
+			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(wait),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move puts messages into the queue of the next account of their route.
+func (a *account) move(ctx context.Context, items []item, tried bool) error {
+	for h, its := range pieces(items) {
+		p := copyOf(h, its)
+		p.Account, p.Route = p.Route[0], p.Route[1:]
+		if p.RetryOf = 0; tried {
+			p.Attempts++
+		}
+		if err := a.store(ctx, &p, bus.Out{
+			Subject: bus.QueueSubject(p.Account, string(p.Priority), p.Tenant),
+			MsgID:   fmt.Sprintf("move-%s-%d-%d", a.o.Name, h.msg.Seq, its[0].i),
+		}); err != nil {
+			return err
+		}
+		a.d.Log.Info("messages moved", "account", a.o.Name, "to", p.Account, "envelope", p.ID, "messages", len(its))
+	}
+	return nil
+}
+
+// moveAll moves the messages of a piece that have somewhere to go, and returns
+// the others.
+func (a *account) moveAll(ctx context.Context, h *held, free []item) []item {
+	if len(h.p.Route) == 0 || len(free) == 0 {
+		return free
+	}
+	if err := a.move(ctx, free, false); err != nil {
+		return free
+	}
+	return nil
+}
+
+// bury writes dead letters, one for each piece.
+func (a *account) bury(ctx context.Context, items []item, intent uint64, why func(item) journal.MessageResult) error {
+	for h, its := range pieces(items) {
+		r := why(its[0])
+		reason := envelope.DeadRefused
+		if r.Status == envelope.Uncertain {
+			reason = envelope.DeadUncertain
+		}
+		p := copyOf(h, its)
+		letter := envelope.DeadLetter{
+			Time: a.d.Now().UTC(), Account: a.o.Name, Reason: reason, Tenant: p.Tenant, Piece: &p,
+			Error: &envelope.EventError{Code: r.Code, ProviderCode: r.ProviderCode, Detail: r.Detail},
+		}
+		data, err := json.Marshal(&letter)
+		if err != nil {
+			return fmt.Errorf("dispatch: %w", err)
+		}
+		o := bus.Out{
+			Subject: bus.DeadSubject(a.o.Name, string(reason)), Data: data, Header: headers(&p),
+			MsgID: fmt.Sprintf("dead-%s-%d-%d-%d", a.o.Name, intent, h.msg.Seq, its[0].i),
+		}
+		if _, err := a.b.Publish(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poison takes what cannot be read out of the queue, into the dead letters.
+func (a *account) poison(ctx context.Context, m *bus.Msg, cause error) {
+	detail := "not a piece of this lane"
+	if cause != nil {
+		detail = "not JSON of a piece"
+	}
+	letter := envelope.DeadLetter{
+		Time: a.d.Now().UTC(), Account: a.o.Name, Reason: envelope.DeadPoison, Subject: m.Subject, Raw: m.Data[:min(len(m.Data), 1<<20)],
+		Error: &envelope.EventError{Code: string(envelope.InvalidEnvelope), Detail: detail},
+	}
+	data, err := json.Marshal(&letter)
+	if err == nil {
+		_, err = a.b.Publish(ctx, bus.Out{
+			Subject: bus.DeadSubject(a.o.Name, string(envelope.DeadPoison)), Data: data, MsgID: fmt.Sprintf("poison-%s-%d", m.Stream, m.Seq),
+		})
+	}
+	if err == nil {
+		err = m.Term("poison")
+	} else {
+		err = m.Nak(5 * time.Second)
+	}
+	a.d.Log.Error("poison in the queue", "account", a.o.Name, "seq", m.Seq, "error", err)
+}

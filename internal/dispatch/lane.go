@@ -1,0 +1,316 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// lane is one priority of one tenant: a consumer of the account's queue, and a
+// pool of what it brought that waits for a request.
+type lane struct {
+	a        *account
+	priority envelope.Priority
+	tenant   string
+	room     chan struct{} // the pool has shrunk
+
+	// Guarded by account.mu.
+	items []item
+	held  map[*held]struct{} // pieces handed out to us and not settled
+	more  bool               // the queue had more when the last piece came
+	grew  time.Time          // when the pool last grew
+}
+
+// held is one piece that the queue handed out to us.
+type held struct {
+	l      *lane
+	msg    *bus.Msg
+	p      envelope.Piece
+	origin envelope.Origin
+	groups []string // of each message: what may share a request
+
+	// Guarded by account.mu.
+	left    int  // messages that this process still has to deal with
+	flying  int  // of these, in a request
+	foreign bool // some messages are someone else's right now: hand it back at the end
+}
+
+// item is one message of a held piece.
+type item struct {
+	h *held
+	i int32
+}
+
+func (it item) msg() *envelope.Message { return &it.h.p.Messages[it.i] }
+
+func (it item) key() idempotency.Key {
+	o := it.h.origin
+	return idempotency.Key{Stream: o.Stream, Epoch: o.Epoch, Seq: o.Seq, Index: uint32(it.msg().Index)}
+}
+
+func (it item) placed() idempotency.PlacedKey {
+	return idempotency.PlacedKey{Key: it.key(), At: it.h.msg.Seq}
+}
+
+// provider returns the message as an adapter sees it.
+func (it item) provider() providers.Message {
+	m, p := it.msg(), &it.h.p
+	out := providers.Message{ID: envelope.MessageID(p.ID, m.Index), To: m.To, From: p.From, Text: p.Text, Segments: m.Segments, ExpiresAt: p.ExpiresAt}
+	if p.Template {
+		if out.Variables = m.Variables; out.Variables == nil {
+			out.Variables = map[string]string{}
+		}
+	}
+	return out
+}
+
+func newLane(a *account, p envelope.Priority, tenant string) *lane {
+	return &lane{a: a, priority: p, tenant: tenant, room: make(chan struct{}, 1), held: map[*held]struct{}{}}
+}
+
+// patience is how long a lane keeps messages for an account that cannot send,
+// before it hands them back.
+func (l *lane) patience() time.Duration {
+	if l.priority == envelope.High {
+		return time.Second
+	}
+	return 5 * time.Second
+}
+
+// moveAfter is how long queued messages wait for a stuck account before they go
+// to the next one of their route.
+func (l *lane) moveAfter() time.Duration {
+	if l.priority == envelope.High {
+		return 2 * time.Second
+	}
+	return 5 * time.Minute
+}
+
+// run reads the lane until take is done. While the account is stuck it hands
+// back what it has and reads only to move messages to other accounts.
+func (l *lane) run(take, work context.Context) {
+	for take.Err() == nil {
+		if !l.waitOpen(take) {
+			break
+		}
+		if err := l.read(take, work); err != nil && take.Err() == nil {
+			l.a.d.Log.Warn("lane interrupted", "account", l.a.o.Name, "priority", string(l.priority), "tenant", l.tenant, "error", err)
+			sleep(take, 250*time.Millisecond)
+		}
+		l.handBack()
+	}
+}
+
+// waitOpen blocks while the account is stuck and nothing may move yet.
+func (l *lane) waitOpen(ctx context.Context) bool {
+	for {
+		if since, why := l.a.stuck(); !l.a.j.Paused(l.a.o.Name) && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience()) {
+			return ctx.Err() == nil
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// moving reports whether the lane's messages should go elsewhere by now. Only
+// what the gateway is to blame for moves anything: not our own Redis, not a
+// pause, not the rate.
+func (l *lane) moving(since time.Time, why string) bool {
+	switch why {
+	case "breaker", "unavailable", "account":
+		return !since.IsZero() && l.a.d.Now().Sub(since) >= l.moveAfter()
+	}
+	return false
+}
+
+func (l *lane) read(take, work context.Context) error {
+	p, err := l.a.b.Pull(take, bus.Consumer{
+		Stream: l.a.queue, Name: string(l.priority) + "-" + l.tenant, AckWait: l.a.d.AckWait, MaxPending: 100_000,
+		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
+		Prefetch: 500, PrefetchBytes: 4 << 20,
+	})
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	ctx, stop := context.WithCancel(take)
+	defer stop()
+	watch := make(chan struct{})
+	go func() { // ends the reading when the account gets stuck
+		defer close(watch)
+		for sleep(ctx, 100*time.Millisecond) {
+			if since, why := l.a.stuck(); l.a.j.Paused(l.a.o.Name) || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience()) {
+				stop()
+			}
+		}
+	}()
+	defer func() { stop(); <-watch }()
+	for l.waitRoom(ctx) {
+		m, err := p.Next(ctx)
+		if err != nil {
+			return ignoreDone(ctx, err)
+		}
+		l.take(work, m)
+	}
+	return nil
+}
+
+func ignoreDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// waitRoom blocks while the pool holds two requests' worth.
+func (l *lane) waitRoom(ctx context.Context) bool {
+	for {
+		l.a.mu.Lock()
+		full := len(l.items) >= 2*l.a.o.BatchSize
+		l.a.mu.Unlock()
+		if !full {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-l.room:
+		}
+	}
+}
+
+// take puts a piece into the pool, or deals with it at once if there is nothing
+// to send in it.
+func (l *lane) take(ctx context.Context, m *bus.Msg) {
+	h := &held{l: l, msg: m}
+	if err := json.Unmarshal(m.Data, &h.p); err != nil || len(h.p.Messages) == 0 || h.p.Tenant != l.tenant {
+		l.a.poison(ctx, m, err)
+		return
+	}
+	if h.origin = (envelope.Origin{Stream: m.Stream, Epoch: l.a.epoch, Seq: m.Seq}); h.p.Origin != nil {
+		h.origin = *h.p.Origin
+	}
+	free := l.a.screen(ctx, h)
+	if since, why := l.a.stuck(); l.moving(since, why) {
+		free = l.a.moveAll(ctx, h, free)
+	}
+	h.groups = make([]string, len(h.p.Messages))
+	for _, it := range free {
+		pm := it.provider()
+		h.groups[it.i] = l.a.o.Provider.GroupKey(&pm)
+	}
+	a := l.a
+	a.mu.Lock()
+	l.more, l.grew = m.Pending > 0, a.d.Now()
+	if h.left = len(free); h.left > 0 {
+		l.held[h] = struct{}{}
+		l.items = append(l.items, free...)
+	}
+	a.mu.Unlock()
+	if len(free) == 0 {
+		a.settle(h)
+		return
+	}
+	a.signal()
+}
+
+// readyIn says how long this lane wants to wait before it is worth a request: not
+// at all when a request would be full, when nothing more is behind, or for high
+// priority; else until it stopped growing for the linger time. Callers hold
+// account.mu.
+func (l *lane) readyIn(now time.Time, batch int, linger time.Duration) time.Duration {
+	switch {
+	case len(l.items) == 0:
+		return time.Minute
+	case len(l.items) >= batch || !l.more || l.priority == envelope.High:
+		return 0
+	}
+	return max(0, linger-now.Sub(l.grew))
+}
+
+// settle ends our hold of a piece: ack, or hand it back if some of its messages
+// are someone else's business right now.
+func (a *account) settle(h *held) {
+	var err error
+	if h.foreign {
+		err = h.msg.Nak(time.Second)
+	} else {
+		err = h.msg.Ack()
+	}
+	if err != nil { // it comes again; the journal knows what was done
+		a.d.Log.Debug("not settled", "account", a.o.Name, "error", err)
+	}
+}
+
+// finished takes messages off their pieces and settles the pieces that have
+// none left.
+func (a *account) finished(items []item, flying bool) {
+	var over []*held
+	a.mu.Lock()
+	for _, it := range items {
+		h := it.h
+		if flying {
+			h.flying--
+		}
+		if h.left--; h.left == 0 {
+			delete(h.l.held, h)
+			over = append(over, h)
+		}
+	}
+	a.mu.Unlock()
+	for _, h := range over {
+		a.settle(h)
+	}
+}
+
+// back puts messages from a request back to the front of their lanes.
+func (a *account) back(items []item) {
+	if len(items) == 0 {
+		return
+	}
+	a.mu.Lock()
+	byLane := map[*lane][]item{}
+	for _, it := range items {
+		it.h.flying--
+		byLane[it.h.l] = append(byLane[it.h.l], it)
+	}
+	for l, its := range byLane {
+		l.items = append(its, l.items...)
+	}
+	a.mu.Unlock()
+	a.signal()
+}
+
+// handBack returns every piece that has no message in a request.
+func (l *lane) handBack() {
+	a := l.a
+	a.mu.Lock()
+	var back []*held
+	for h := range l.held {
+		if h.flying == 0 {
+			back = append(back, h)
+			delete(l.held, h)
+		}
+	}
+	keep := l.items[:0]
+	for _, it := range l.items {
+		if _, ok := l.held[it.h]; ok {
+			keep = append(keep, it)
+		}
+	}
+	clear(l.items[len(keep):])
+	l.items = keep
+	a.mu.Unlock()
+	for _, h := range back {
+		if err := h.msg.Nak(0); err != nil && !errors.Is(err, context.Canceled) {
+			a.d.Log.Debug("not handed back", "account", a.o.Name, "error", err)
+		}
+	}
+}

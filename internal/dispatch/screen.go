@@ -1,0 +1,224 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// screen looks up what the journal knows of a piece's messages, and returns
+// those that may be sent. Whatever the queue delivers again ends here: what was
+// done is not done twice, what is uncertain follows its policy, what another
+// process holds right now is handed back.
+func (a *account) screen(ctx context.Context, h *held) []item {
+	free, unsettled, closed := a.sort(h)
+	if h.p.RetryOf != 0 {
+		var others []item
+		released := false
+		for _, it := range unsettled {
+			if a.j.State(it.key()).Intent == h.p.RetryOf {
+				released = true
+			} else {
+				others = append(others, it)
+			}
+		}
+		if released && a.free(ctx, h, unsettled) {
+			free, others, closed = a.sort(h)
+		}
+		unsettled = others
+	}
+	if len(closed)+len(unsettled) > 0 && !a.told.again(ctx, a, h) {
+		h.foreign = true
+		return free
+	}
+	if err := a.unsettledPolicy(ctx, unsettled); err != nil {
+		h.foreign = true
+	}
+	return free
+}
+
+// sort groups a piece's messages by their state; those that somebody holds make
+// the piece come again.
+func (a *account) sort(h *held) (free, unsettled, closed []item) {
+	h.foreign = false
+	keys := make([]idempotency.Key, len(h.p.Messages))
+	for i := range h.p.Messages {
+		keys[i] = item{h, int32(i)}.key()
+	}
+	free = make([]item, 0, len(keys))
+	a.j.States(keys, func(i int, s idempotency.MessageState) {
+		it := item{h, int32(i)}
+		switch s.State {
+		case idempotency.Free:
+			free = append(free, it)
+		case idempotency.Unsettled:
+			unsettled = append(unsettled, it)
+		case idempotency.Closed:
+			closed = append(closed, it)
+		default:
+			h.foreign = true
+		}
+	})
+	return free, unsettled, closed
+}
+
+// free releases uncertain messages for their one retry: nothing has proved them
+// sent in the time that they waited.
+func (a *account) free(ctx context.Context, h *held, items []item) bool {
+	placed := make([]idempotency.PlacedKey, len(items))
+	for i, it := range items {
+		placed[i] = it.placed()
+	}
+	_, effect, err := a.j.Append(ctx, idempotency.Record{
+		Kind: idempotency.Release, Account: a.o.Name, Intent: h.p.RetryOf, Spans: idempotency.Spans(placed),
+	})
+	if err != nil {
+		h.foreign = true
+		return false
+	}
+	return effect.Acted > 0 || len(effect.Lost) > 0
+}
+
+// unsettledPolicy gives uncertain messages what their policy says. It is done
+// by whoever holds the piece, as often as need be: the schedule and the dead
+// letter have fixed ids.
+func (a *account) unsettledPolicy(ctx context.Context, items []item) error {
+	type fate struct {
+		intent uint64
+		renew  bool
+	}
+	by := map[fate][]item{}
+	for _, it := range items {
+		s := a.j.State(it.key())
+		f := fate{s.Intent, retries(&it.h.p, a.o.OnUncertain, s.Released)}
+		by[f] = append(by[f], it)
+	}
+	for f, its := range by {
+		var err error
+		if f.renew {
+			err = a.renew(ctx, its, f.intent)
+		} else {
+			err = a.bury(ctx, its, f.intent, func(item) journal.MessageResult {
+				return journal.MessageResult{Status: envelope.Uncertain, Code: "uncertain"}
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// returnDue puts pieces whose wait is over back into the queue.
+func (a *account) returnDue(ctx context.Context) {
+	spec := bus.Consumer{Stream: bus.DelayStream, Name: "due-queue-" + a.o.Name, Filters: []string{"sms.due.queue." + a.o.Name + ".>"}}
+	for ctx.Err() == nil {
+		err := a.b.Consume(ctx, spec, func(ctx context.Context, m *bus.Msg) {
+			o := bus.Out{
+				Subject: "sms.queue." + m.Subject[len("sms.due.queue."):], Header: ownHeaders(m.Header), Data: m.Data,
+				MsgID: fmt.Sprintf("due-%s-%d", a.o.Name, m.Seq),
+			}
+			if _, err := a.b.Publish(ctx, o); err != nil {
+				_ = m.Nak(time.Second) // comes again by itself if this fails too
+				return
+			}
+			_ = m.Ack() // a lost ack makes a copy, and copies are harmless
+		})
+		if ctx.Err() == nil {
+			a.d.Log.Warn("due messages interrupted", "account", a.o.Name, "error", err)
+			sleep(ctx, 250*time.Millisecond)
+		}
+	}
+}
+
+// ownHeaders drops what the server added.
+func ownHeaders(h bus.Header) bus.Header {
+	if v := h["traceparent"]; len(v) > 0 {
+		return bus.Header{"traceparent": v}
+	}
+	return nil
+}
+
+// janitor keeps held pieces ours, settles what dead dispatchers left behind, and
+// measures.
+func (a *account) janitor(take, work context.Context) {
+	alive := time.NewTicker(a.d.AckWait / 3)
+	defer alive.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-take.Done():
+			return
+		case <-alive.C:
+			a.keep()
+		case <-second.C:
+			a.mopUp(work)
+			a.measure(take)
+		}
+	}
+}
+
+// keep starts the ack wait of everything we hold anew.
+func (a *account) keep() {
+	var msgs []*bus.Msg
+	a.mu.Lock()
+	for _, l := range a.lanes {
+		for h := range l.held {
+			msgs = append(msgs, h.msg)
+		}
+	}
+	a.mu.Unlock()
+	for _, m := range msgs {
+		_ = m.InProgress() // at worst the message comes again
+	}
+}
+
+// mopUp declares uncertain what dispatchers left open that had their whole lease.
+func (a *account) mopUp(ctx context.Context) {
+	for _, o := range a.j.Abandoned(a.o.Name) {
+		d := journal.OutcomeDetail{
+			Time:    a.d.Now().UTC(),
+			Default: journal.MessageResult{Status: envelope.Uncertain, Code: "uncertain", Detail: "the dispatcher that was sending it went away"},
+		}
+		seq, effect, err := a.j.AppendOutcome(ctx, o, idempotency.Unsettled, "uncertain", &d)
+		if err != nil || effect.Acted == 0 {
+			continue
+		}
+		a.d.Log.Warn("abandoned request is uncertain", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), o.Seq), "owner", o.Owner, "messages", effect.Acted)
+		if err := a.told.tell(ctx, a, seq); err != nil {
+			a.d.Log.Warn("events of an abandoned request wait", "account", a.o.Name, "error", err)
+		}
+	}
+}
+
+// measure tells what waits here and in the queue.
+func (a *account) measure(ctx context.Context) {
+	a.mu.Lock()
+	flying, size := a.inFlight, a.o.BatchSize
+	a.mu.Unlock()
+	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
+	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
+	now := a.d.Now()
+	for i, p := range envelope.Priorities {
+		n, oldest := 0, time.Duration(0)
+		for _, l := range a.lanes[i*len(a.o.Tenants) : (i+1)*len(a.o.Tenants)] {
+			waiting, _, err := a.b.Backlog(ctx, a.queue, string(l.priority)+"-"+l.tenant)
+			if err == nil {
+				n += int(waiting)
+			}
+			a.mu.Lock()
+			n += len(l.items)
+			if len(l.items) > 0 {
+				oldest = max(oldest, now.Sub(l.items[0].h.p.AcceptedAt))
+			}
+			a.mu.Unlock()
+		}
+		a.d.Observer.Backlog(a.o.Name, p, n, oldest)
+	}
+}
