@@ -20,7 +20,8 @@ type requestBody struct {
 	off      int
 	fence    func() error
 	fenceErr error
-	started  bool
+	ends     func() // told once, when the end is taken
+	ended    bool
 	sealed   bool
 }
 
@@ -31,12 +32,12 @@ var errSealed = errors.New("httpapi: the request is over")
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.started = true
 	rest := len(b.data) - b.off
 	switch {
 	case b.sealed:
 		return 0, errSealed
 	case rest == 0:
+		b.end() // of an empty body
 		return 0, io.EOF
 	case len(p) == 0:
 		return 0, nil
@@ -49,11 +50,19 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		}
 		p[0] = b.data[b.off]
 		b.off++
+		b.end()
 		return 1, nil
 	}
 	n := copy(p, b.data[b.off:len(b.data)-1])
 	b.off += n
 	return n, nil
+}
+
+func (b *requestBody) end() {
+	if !b.ended && b.ends != nil {
+		b.ends()
+	}
+	b.ended = true
 }
 
 // Close does nothing: the bytes are the caller's.
@@ -65,14 +74,15 @@ func (b *requestBody) seal() (whole bool, fenceErr error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sealed = true
-	return b.started && b.off == len(b.data), b.fenceErr
+	return b.ended, b.fenceErr
 }
 
-// wire remembers the connection that a request leaves on. It is asked after
-// RoundTrip failed, when net/http no longer writes to it.
+// wire watches the connection that a request leaves on. It is asked after
+// RoundTrip failed, when net/http no longer writes the request.
 type wire struct {
-	mu   sync.Mutex
-	conn *watchedConn
+	mu     sync.Mutex
+	conn   *watchedConn
+	before int64 // writes that had succeeded when the transport took the body's end
 }
 
 func (w *wire) trace() *httptrace.ClientTrace {
@@ -87,27 +97,36 @@ func (w *wire) trace() *httptrace.ClientTrace {
 	}}
 }
 
-// short reports whether the kernel refused bytes of the request: then it surely
-// did not leave whole, even though the transport had taken all of the body. It
-// is false when nobody watched.
-func (w *wire) short() bool {
+// bodyEnds is called when the transport takes the end of the body.
+func (w *wire) bodyEnds() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.conn != nil && w.conn.short.Load()
+	if w.conn != nil {
+		w.before = w.conn.writes.Load()
+	}
 }
 
-// watchedConn remembers whether the kernel ever took less than it was given.
-// Such a connection is not used again.
+// withheld reports whether no write succeeded after the transport took the
+// body's end: then the end never left, for no earlier write can have held it.
+// Failed writes prove nothing: the alert that closes a TLS connection fails on a
+// dead one, long after the request. It is false when nobody watched.
+func (w *wire) withheld() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conn != nil && w.conn.writes.Load() == w.before
+}
+
+// watchedConn counts the writes that the kernel took whole.
 type watchedConn struct {
 	net.Conn
-	short atomic.Bool
+	writes atomic.Int64
 }
 
-// Write writes and watches.
+// Write writes and counts.
 func (c *watchedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	if n < len(p) {
-		c.short.Store(true)
+	if n == len(p) {
+		c.writes.Add(1)
 	}
 	return n, err
 }

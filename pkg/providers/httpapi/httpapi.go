@@ -5,7 +5,7 @@
 // The rule that matters most is when a request was surely not sent. Neither
 // httptrace's WroteRequest nor the text of an error tells; bytes do. The
 // request's body knows what the transport took of it, and the connection whether
-// the kernel took all of that. A body not taken whole cannot have been acted
+// the kernel took the end of that. A body not taken whole cannot have been acted
 // upon; one taken whole without a trusted answer may have been.
 package httpapi
 
@@ -129,13 +129,13 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	body := &requestBody{data: r.Body, fence: r.Fence}
+	var sent wire
+	body := &requestBody{data: r.Body, fence: r.Fence, ends: sent.bodyEnds}
 	if len(r.Body) == 0 && r.Fence != nil {
 		if err := r.Fence(); err != nil {
 			return nil, notSent(err)
 		}
 	}
-	var sent wire
 	req, err := c.build(httptrace.WithClientTrace(ctx, sent.trace()), r, body)
 	if err != nil {
 		return nil, &providers.Error{Class: providers.Misconfigured, Err: err}
@@ -148,7 +148,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	switch {
 	case fenceErr != nil:
 		return nil, notSent(fenceErr)
-	case err != nil && (!whole || sent.short()):
+	case err != nil && (!whole || sent.withheld()):
 		return nil, notSent(plain(ctx, err))
 	case err != nil:
 		return nil, uncertain(0, plain(ctx, err))
