@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +86,10 @@ func TestListenTellsThePort(t *testing.T) {
 	_, err = Listen(t.Context(), "ingest.listen", ln.Addr().String())
 	if err == nil || !strings.HasPrefix(err.Error(), "ingest.listen: cannot listen on "+ln.Addr().String()+": ") || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v", err)
+	}
+	var setup *SetupError
+	if !errors.As(err, &setup) || setup.ExitCode() != 2 {
+		t.Errorf("a %T", err)
 	}
 }
 

@@ -10,7 +10,21 @@ import (
 	"time"
 )
 
-// Listen opens a TCP address. It is done before anything runs, so that a port in
+// SetupError is what only whoever set the program up can mend: a port in use, a
+// folder that cannot be written, a server that is not the one meant. Programs
+// exit with 2 on it, so that it is not mistaken for a failure worth a restart.
+type SetupError struct{ Err error }
+
+// Error returns the cause's words.
+func (e *SetupError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// ExitCode returns 2.
+func (*SetupError) ExitCode() int { return 2 }
+
+// Listen opens a TCP address; name is the key of the config. Its error is a *SetupError. It is done before anything runs, so that a port in
 // use is an error of the start and not of the service.
 func Listen(ctx context.Context, name, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
@@ -20,7 +34,7 @@ func Listen(ctx context.Context, name, addr string) (net.Listener, error) {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w", name, addr, err)
+		return nil, &SetupError{fmt.Errorf("%s: cannot listen on %s: %w", name, addr, err)}
 	}
 	return ln, nil
 }
