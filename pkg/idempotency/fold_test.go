@@ -119,9 +119,9 @@ func TestNewestSubmissionOfAKeyStays(t *testing.T) {
 	wantEffect(t, journal(f, submit("b", 10, 1)), Effect{})
 	taken := []Span{{Stream: "Q", Seq: 1, First: 1}}
 	journal(f, Record{Kind: Intent, Account: "a", Spans: taken})
-	wantEffect(t, journal(f, submit("a", 10, 2)), Effect{Acted: 3, Superseded: []Span{{Stream: "Q", Seq: 2, End: 3}}})
+	wantEffect(t, journal(f, submit("a", 10, 2)), Effect{Acted: 3, Superseded: []Span{{Stream: "Q", Seq: 2, End: 3}}, SupersededID: "a"})
 	wantEffect(t, journal(f, submit("b", 11, 1)), Effect{})
-	wantEffect(t, journal(f, submit("c", 11, 3)), Effect{Acted: 2, Superseded: []Span{{Stream: "Q", Seq: 1}, {Stream: "Q", Seq: 1, First: 2}}})
+	wantEffect(t, journal(f, submit("c", 11, 3)), Effect{Acted: 2, Superseded: []Span{{Stream: "Q", Seq: 1}, {Stream: "Q", Seq: 1, First: 2}}, SupersededID: "b"})
 	wantEffect(t, journal(f, Record{Kind: Outcome, Intent: 2, Runs: []Run{{1, Free}}}), Effect{Acted: 1, Freed: []uint32{0}, Reasons: []string{"superseded"}})
 	wantState(t, f, 3, MessageState{})
 }

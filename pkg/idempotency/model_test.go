@@ -156,6 +156,7 @@ func (m *model) apply(seq uint64, r Record) (e Effect, closed []Key) {
 		for _, k := range keysOf(loser.Spans) {
 			if shut(m.at(k), "superseded") {
 				e.Acted++
+				e.SupersededID = loser.ID
 				closed = append(closed, k)
 			}
 		}

@@ -108,4 +108,7 @@ type Effect struct {
 	// own messages included if it lost to a newer one. What it did not close is
 	// not told (Lost is empty): a part of it was sent, or comes back as Freed.
 	Superseded []Span
+	// SupersededID is the envelope id of the submission that lost, by which the
+	// messages of Superseded can be told. Empty if none was closed.
+	SupersededID string
 }

@@ -47,26 +47,29 @@ func (f *Fold) supersede(r Record) Effect {
 	case this.id == old.id:
 	case this.newer(old):
 		f.current[r.SupersedeKey] = this
-		result = f.closeAll(old.spans)
+		result = f.closeAll(old)
 	default:
-		result = f.closeAll(this.spans)
+		result = f.closeAll(this)
 	}
 	f.tick(r.At)
 	return result
 }
 
 // closeAll closes the free messages of a submission that lost.
-func (f *Fold) closeAll(spans []Span) Effect {
+func (f *Fold) closeAll(lost submission) Effect {
 	var e effect
-	f.each(spans, f.closing(&e, superseded))
+	f.each(lost.spans, f.closing(&e, superseded))
 	slices.SortFunc(e.done, func(a, b interval) int { return cmp.Compare(a.lo, b.lo) })
 	result := Effect{Acted: e.acted}
+	if e.acted > 0 {
+		result.SupersededID = lost.id
+	}
 	for i := 0; i < len(e.done); {
 		r := e.done[i]
 		for i++; i < len(e.done) && e.done[i].lo == r.hi; i++ {
 			r.hi = e.done[i].hi
 		}
-		result.Superseded = cut(result.Superseded, spans, r.lo, r.hi-r.lo)
+		result.Superseded = cut(result.Superseded, lost.spans, r.lo, r.hi-r.lo)
 	}
 	return result
 }
