@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
@@ -17,6 +18,10 @@ var errNoScalar = errors.New("httpapi: want a string or a number")
 // the same id as 2 and as "2". null is "". It holds at most 128 bytes of it.
 type Scalar string
 
+// ID returns a gateway's id as a Scalar of it would be: compared as text, at
+// most 128 bytes.
+func ID(s string) string { return cut(strings.TrimSpace(s), maxScalar) }
+
 // UnmarshalJSON implements json.Unmarshaler. Objects and arrays are errors.
 func (s *Scalar) UnmarshalJSON(b []byte) error {
 	b = bytes.TrimSpace(b)
@@ -28,11 +33,11 @@ func (s *Scalar) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &v); err != nil {
 			return err
 		}
-		*s = Scalar(cut(v, maxScalar))
+		*s = Scalar(ID(v))
 	case string(b) == "null":
 		*s = ""
 	default:
-		*s = Scalar(cut(string(b), maxScalar))
+		*s = Scalar(ID(string(b)))
 	}
 	return nil
 }

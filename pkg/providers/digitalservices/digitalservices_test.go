@@ -1,0 +1,161 @@
+package digitalservices
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/providertest"
+)
+
+func suite() providertest.Suite {
+	return providertest.Suite{
+		New: New,
+		Credentials: map[string]string{
+			"api_key": "canary-key", "username": "canary-user", "password": "canary-password",
+			"dlr_username": "SmsUser", "dlr_password": "SmsPass",
+		},
+		Dir:      "testdata",
+		Features: providertest.Features{Reports: true},
+		Accept:   accept,
+		Report: func(status string) *providers.Callback {
+			return &providers.Callback{Method: http.MethodGet, Query: url.Values{
+				"dnis": {"250782589800"}, "username": {"SmsUser"}, "password": {"SmsPass"},
+				"command": {"deliver"}, "dlvrMsgId": {"118579716"}, "dlvrMsgStat": {status},
+			}}
+		},
+	}
+}
+
+func accept(_ *http.Request, body []byte) string {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return err.Error()
+	}
+	var list []map[string]any
+	for n := range strings.SplitSeq(form.Get("recipients"), ",") {
+		list = append(list, map[string]any{"status": "sent", "messageid": "m" + n, "recipient": n, "message": form.Get("message"), "cost": 75})
+	}
+	out, err := json.Marshal(map[string]any{"status": "success", "unit": "RWF", "response": list})
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
+func TestConformance(t *testing.T) { providertest.Run(t, suite()) }
+
+func FuzzSend(f *testing.F) { providertest.FuzzSend(f, suite()) }
+
+func FuzzReports(f *testing.F) { providertest.FuzzReports(f, suite()) }
+
+func newProvider(t *testing.T) *provider {
+	t.Helper()
+	p, err := New(providers.Options{Credentials: suite().Credentials})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.(*provider)
+}
+
+// Whoever cuts the form, anywhere, loses the password.
+func TestPasswordIsLast(t *testing.T) {
+	t.Parallel()
+	b := &providers.Batch{CallbackURL: "https://tuma.example/dlr/a/t", Messages: []providers.Message{
+		{To: "+250782589800", From: "ACME", Text: "a&password=b"},
+	}}
+	form, err := newProvider(t).form(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range form {
+		got, _ := url.ParseQuery(form[:cut])
+		if got.Get("password") == "canary-password" {
+			t.Fatalf("a form cut at byte %d of %d has its password", cut, len(form))
+		}
+	}
+	if got, err := url.ParseQuery(form); err != nil || got.Get("password") != "canary-password" || len(got["password"]) != 1 {
+		t.Errorf("the whole form: %v, %v", got["password"], err)
+	}
+}
+
+func TestMixedBatchIsNotSent(t *testing.T) {
+	t.Parallel()
+	for _, other := range []providers.Message{
+		{ID: "2", To: "+250782589801", From: "ACME", Text: "code 2"},
+		{ID: "2", To: "+250782589801", From: "OTHER", Text: "code 1"},
+		{ID: "2", To: "+250782589801", From: "ACME", Text: "code {{n}}", Variables: map[string]string{"n": "2"}},
+	} {
+		b := &providers.Batch{Messages: []providers.Message{{ID: "1", To: "+250782589800", From: "ACME", Text: "code 1"}, other}}
+		_, err := newProvider(t).Send(t.Context(), b)
+		var e *providers.Error
+		if !errors.As(err, &e) || e.Class != providers.Unavailable {
+			t.Errorf("%+v: got %v, want unavailable: nobody may get another's text", other, err)
+		}
+	}
+}
+
+func TestUntilTomorrow(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]time.Duration{
+		"2026-03-04T21:59:59Z": time.Second,
+		"2026-03-04T22:00:00Z": 24 * time.Hour,
+		"2026-03-04T05:06:07Z": 16*time.Hour + 53*time.Minute + 53*time.Second,
+		"2026-12-31T23:00:00Z": 23 * time.Hour,
+	} {
+		now, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := untilTomorrow(now); got != want {
+			t.Errorf("%s: got %v, want %v", at, got, want)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	messages := []providers.Message{{To: "+250781234567"}, {To: "+250782589801"}, {To: "+254781234567"}}
+	for list, want := range map[string]string{
+		"0782589801":                    "+250782589801",
+		" 250781234567,+250782589801":   "+250781234567 +250782589801",
+		"00254781234567":                "+254781234567",
+		"0781234567":                    "", // two of ours end so
+		"1":                             "",
+		"":                              "",
+		"abc,,;0782589801":              "",
+		"250782589801\n":                "+250782589801",
+		"0000000000, 782589801, 589801": "+250782589801",
+	} {
+		if got := strings.Join(named(list, messages), " "); got != want {
+			t.Errorf("%q: got %q, want %q", list, got, want)
+		}
+	}
+}
+
+// Every documented error is read, in any case, with its own status or under a 200.
+func TestDocumentedErrors(t *testing.T) {
+	t.Parallel()
+	check := suite()
+	for _, f := range failures {
+		for _, status := range []int{f.status, 200} {
+			for _, words := range []string{f.words, strings.ToUpper(f.words)} {
+				answer := `{"status": "Error", "message": "` + words + `"}`
+				p, err := check.New(providers.Options{Credentials: check.Credentials, Transport: fixed{status, answer}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = p.Send(t.Context(), &providers.Batch{Messages: []providers.Message{{To: "+250782589800", From: "A", Text: "t"}}})
+				var e *providers.Error
+				if !errors.As(err, &e) || e.Class != f.class {
+					t.Errorf("%d %q: got %v, want %v", status, words, err, f.class)
+				}
+			}
+		}
+	}
+}
