@@ -1,0 +1,44 @@
+// Package all lists the provider types that Tuma has, explicitly: what is not
+// here does not exist.
+package all
+
+import (
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/cloudrebue"
+	"github.com/tuma-sms/tuma/pkg/providers/digitalservices"
+)
+
+// Type is one type of provider, with what an account of it gets unless its
+// configuration says otherwise.
+type Type struct {
+	New         providers.Factory
+	BaseURL     string   // the API's own
+	BatchSize   int      // recipients of one request, which is also the most
+	Rate        int      // requests a second
+	Credentials []string // keys that an account needs
+}
+
+// Types returns every type by its name in the configuration. The map is the
+// caller's.
+func Types() map[string]Type {
+	return map[string]Type{
+		"cloudrebue": {
+			New: cloudrebue.New, BaseURL: cloudrebue.BaseURL, BatchSize: 100, Rate: 120,
+			Credentials: []string{"token"},
+		},
+		"digitalservices": {
+			New: digitalservices.New, BaseURL: digitalservices.BaseURL, BatchSize: 500, Rate: 10,
+			Credentials: []string{"api_key", "username", "password", "dlr_username", "dlr_password"},
+		},
+	}
+}
+
+// Factories returns every type's factory by its name in the configuration. The
+// map is the caller's.
+func Factories() map[string]providers.Factory {
+	factories := make(map[string]providers.Factory)
+	for name, t := range Types() {
+		factories[name] = t.New
+	}
+	return factories
+}

@@ -1,0 +1,50 @@
+package all
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// The table says the same as the packages do.
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	for name, typ := range Types() {
+		creds := map[string]string{}
+		for _, key := range typ.Credentials {
+			creds[key] = "x"
+		}
+		o := providers.Options{Account: "a", BaseURL: typ.BaseURL, Credentials: creds, AllowHTTP: strings.HasPrefix(typ.BaseURL, "http:")}
+		p, err := typ.New(o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := p.Limits().MaxBatch; got != typ.BatchSize {
+			t.Errorf("%s: MaxBatch %d, the table says %d", name, got, typ.BatchSize)
+		}
+		if typ.Rate < 1 {
+			t.Errorf("%s: no rate", name)
+		}
+		for _, key := range typ.Credentials {
+			o.Credentials = maps.Clone(creds)
+			delete(o.Credentials, key)
+			if _, err := typ.New(o); err == nil || !strings.Contains(err.Error(), key) {
+				t.Errorf("%s without %s: got %v, want an error that names it", name, key, err)
+			}
+		}
+	}
+}
+
+func TestFactories(t *testing.T) {
+	t.Parallel()
+	want := slices.Sorted(maps.Keys(Types()))
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(Factories()))); diff != "" {
+		t.Error(diff)
+	}
+}
