@@ -62,7 +62,7 @@ func (m *Msg) InProgress() error { return m.raw.InProgress() }
 func (m *Msg) Term(reason string) error { return m.raw.TermWithReason(reason) }
 
 func received(raw jetstream.Msg) *Msg {
-	m := &Msg{Subject: raw.Subject(), Header: Header(raw.Headers()), Data: unpacked(Header(raw.Headers()), raw.Data()), raw: raw}
+	m := &Msg{Subject: raw.Subject(), Header: Header(raw.Headers()), Data: unpacked(raw.Subject(), Header(raw.Headers()), raw.Data()), raw: raw}
 	if md, err := raw.Metadata(); err == nil {
 		m.Stream, m.Seq, m.Time = md.Stream, md.Sequence.Stream, md.Timestamp
 		m.Delivered, m.Pending = md.NumDelivered, md.NumPending

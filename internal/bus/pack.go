@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"strings"
 )
 
 // A packed message carries its data compressed and says so in a header, and
@@ -13,7 +14,7 @@ const (
 	packedHeader = "Tuma-Packed"
 	packedGzip   = "gzip"
 	packAbove    = 256 << 10 // smaller data is left as it is, readable with any client
-	maxUnpacked  = 64 << 20
+	maxUnpacked  = 32 << 20
 )
 
 // Pack compresses large data. Data is as before if that does not help.
@@ -35,9 +36,10 @@ func (o *Out) Pack() {
 
 // unpacked returns a message's data as it was before Pack. What claims to be
 // packed and is not, or would be unreasonably large, is left as it is: its
-// reader will find that it cannot be read.
-func unpacked(h Header, data []byte) []byte {
-	if v := h[packedHeader]; len(v) == 0 || v[0] != packedGzip {
+// reader will find that it cannot be read. So is what clients publish, who could
+// make a few bytes claim a lot of memory.
+func unpacked(subject string, h Header, data []byte) []byte {
+	if v := h[packedHeader]; len(v) == 0 || v[0] != packedGzip || strings.HasPrefix(subject, "sms.submit.") {
 		return data
 	}
 	z, err := gzip.NewReader(bytes.NewReader(data))

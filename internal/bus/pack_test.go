@@ -11,7 +11,7 @@ func TestPack(t *testing.T) {
 	for name, data := range map[string][]byte{"large": large, "small": []byte("{}"), "empty": nil} {
 		o := Out{Data: data}
 		o.Pack()
-		if got := unpacked(o.Header, o.Data); !bytes.Equal(got, data) {
+		if got := unpacked("sms.accepted.acme.high", o.Header, o.Data); !bytes.Equal(got, data) {
 			t.Errorf("%s: came back as %d bytes, was %d", name, len(got), len(data))
 		}
 		if name == "large" && len(o.Data) > len(data)/5 || name != "large" && o.Header != nil {
@@ -26,8 +26,13 @@ func TestUnpackLeavesWhatItCannotRead(t *testing.T) {
 	bomb := Out{Data: make([]byte, maxUnpacked+1)}
 	bomb.Pack()
 	for name, data := range map[string][]byte{"not gzip": []byte("{}"), "cut": bomb.Data[:100], "bomb": bomb.Data} {
-		if got := unpacked(h, data); !bytes.Equal(got, data) {
+		if got := unpacked("sms.accepted.acme.high", h, data); !bytes.Equal(got, data) {
 			t.Errorf("%s: became %d bytes", name, len(got))
 		}
+	}
+	client := Out{Data: make([]byte, packAbove+1)}
+	client.Pack()
+	if got := unpacked("sms.submit.acme.high", h, client.Data); !bytes.Equal(got, client.Data) {
+		t.Errorf("what a client published became %d bytes", len(got))
 	}
 }

@@ -78,7 +78,7 @@ func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) 
 	if err != nil {
 		return nil, typed(fmt.Sprintf("get %s %d", stream, seq), err)
 	}
-	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: unpacked(Header(raw.Header), raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
+	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: unpacked(raw.Subject, Header(raw.Header), raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
 }
 
 // Range reads up to n messages from sequence from on, in order, in one request
@@ -127,7 +127,7 @@ func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64,
 			return got, next, fmt.Errorf("bus: range %s: %w", stream, err)
 		}
 		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")) // zero when unreadable; only shown
-		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: unpacked(Header(m.Header), m.Data), Stream: stream, Seq: seq, Time: at})
+		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: unpacked(m.Header.Get("Nats-Subject"), Header(m.Header), m.Data), Stream: stream, Seq: seq, Time: at})
 		got, next = got+1, seq+1
 	}
 }
