@@ -1,0 +1,201 @@
+package smsbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+const jsonType = "application/json"
+
+// sendRequest is the body of send_sms.
+type sendRequest struct {
+	Sender     string      `json:"source_addr"`
+	Schedule   string      `json:"schedule_time"` // empty: "the message will be immediately deliveried"
+	Encoding   string      `json:"encoding"`
+	Text       string      `json:"message"`
+	Recipients []recipient `json:"recipients"`
+}
+
+type recipient struct {
+	Name string `json:"recipient_name"`
+	To   string `json:"dest_addr"`
+}
+
+// Send implements providers.Provider. An answer speaks of the whole request:
+// either every message is Accepted, under one id, or err says why none is.
+func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Result, error) {
+	body, named, err := compose(b.Messages)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.http.Do(ctx, httpapi.Request{
+		Method: http.MethodPost, Path: "/send_sms",
+		Header: p.header, ContentType: jsonType, Body: body, Fence: b.Fence,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a, readable := readAnswer(resp.Body)
+	if !readable || !a.success(resp.Status) {
+		return nil, p.failure(resp, a, len(b.Messages), named)
+	}
+	results := make([]providers.Result, len(b.Messages))
+	for i := range results {
+		results[i] = providers.Result{Class: providers.Accepted, ProviderID: a.messageID(), Code: success}
+	}
+	return results, nil
+}
+
+// errMixed guards against a text that reaches somebody else: the caller groups,
+// and a mistake there must not be sent.
+var errMixed = errors.New("smsbox: messages of different group keys in one batch")
+
+// compose returns the request's body, and whether each recipient has a name of
+// its own in the text.
+func compose(messages []providers.Message) (body []byte, named bool, err error) {
+	var shared wire
+	recipients := make([]recipient, len(messages))
+	for i := range messages {
+		w, err := write(&messages[i])
+		if err != nil {
+			return nil, false, alone(err, len(messages))
+		}
+		if i == 0 {
+			shared = w
+		}
+		if w.sender != shared.sender || w.text != shared.text {
+			return nil, false, &providers.Error{Class: providers.RejectedHere, Bisect: true, Err: errMixed}
+		}
+		named = named || w.name != ""
+		if w.name == "" {
+			w.name = strconv.Itoa(i + 1) // not marked optional; the document's own samples count too
+		}
+		recipients[i] = recipient{w.name, messages[i].To}
+	}
+	body, err = httpapi.JSON(sendRequest{shared.sender, "", "0", shared.text, recipients})
+	return body, named, err
+}
+
+// alone says of a refusal of one message that the others of its batch may go.
+func alone(err error, n int) error {
+	var e *providers.Error
+	if errors.As(err, &e) {
+		e.Bisect = n > 1
+	}
+	return err
+}
+
+// answer is every JSON object that the API answers with.
+type answer struct {
+	Status  httpapi.Scalar  `json:"status"` // true, also beside codes that are errors
+	Code    httpapi.Scalar  `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data"`
+	Error   string          `json:"error"` // instead of all others
+}
+
+// readAnswer reads an answer. One with its code inside of data ({"data":
+// {"code": 124, …}}) is brought to the common shape.
+func readAnswer(body []byte) (answer, bool) {
+	var a answer
+	if err := decode(body, &a); err != nil {
+		return answer{}, false
+	}
+	if a.Code == "" && bytes.HasPrefix(bytes.TrimSpace(a.Data), []byte("{")) {
+		var inner answer
+		if err := json.Unmarshal(a.Data, &inner); err == nil && inner.Code != "" {
+			return inner, true
+		}
+	}
+	return a, a.Code != "" || a.Error != ""
+}
+
+func (a *answer) success(status int) bool {
+	return status/100 == 2 && a.Code == success && a.Status != "false"
+}
+
+// messageID returns the id of "message_id:sms-…", or "" (taken, unnamed).
+func (a *answer) messageID() string {
+	var data string
+	if err := json.Unmarshal(a.Data, &data); err != nil {
+		return ""
+	}
+	return messageID(data)
+}
+
+func messageID(s string) string {
+	s = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(s), "message_id:"))
+	if len(s) > 128 {
+		return ""
+	}
+	return s
+}
+
+// failure says what an answer other than success means for a request of n
+// messages.
+func (p *provider) failure(resp *httpapi.Response, a answer, n int, named bool) *providers.Error {
+	e := p.classify(resp, a)
+	e.Status, e.Code, e.Detail = resp.Status, httpapi.Word(string(a.Code)), httpapi.Trim(a.Message+a.Error)
+	if m, known := meanings[e.Code]; known && m.class == e.Class {
+		e.Bisect = m.scope == ofMessage || m.scope == ofText && named
+	}
+	e.Bisect = e.Bisect && n > 1
+	return e
+}
+
+// classify goes by the code in the body, which is the API's own; by the status
+// where there is none or where only the status says what may have happened.
+func (p *provider) classify(resp *httpapi.Response, a answer) *providers.Error {
+	m, known := meanings[string(a.Code)]
+	switch {
+	case resp.Status == http.StatusTooManyRequests, resp.Status == http.StatusRequestTimeout:
+		return p.http.Failure(resp)
+	case resp.Status == http.StatusServiceUnavailable && known && m.class != providers.Uncertain:
+		e := p.http.Failure(resp)
+		e.Class, e.RetryAfter = providers.Unavailable, httpapi.RetryAfter(resp.Header, p.now())
+		return e
+	case resp.Status >= 500:
+		return p.http.Failure(resp)
+	case known && m.class == providers.Uncertain && resp.Partial:
+		return &providers.Error{Class: providers.Unavailable} // answered before the request was whole
+	case known:
+		return &providers.Error{Class: m.class}
+	case a.Error != "" && resp.Status == http.StatusBadRequest:
+		// {"error": "No authorization headers"}, the only answer of this shape.
+		return &providers.Error{Class: providers.Misconfigured}
+	}
+	// {"status": true, "code": 403, …} under 200: what the code says as a status.
+	if code, err := strconv.Atoi(string(a.Code)); err == nil && resp.Status/100 == 2 && 300 <= code && code <= 599 {
+		return p.http.Failure(&httpapi.Response{Status: code, Header: resp.Header, Partial: resp.Partial})
+	}
+	return p.http.Failure(resp)
+}
+
+// Balance implements providers.Balancer. The API tells no currency.
+func (p *provider) Balance(ctx context.Context) (string, error) {
+	resp, err := p.http.Do(ctx, httpapi.Request{
+		Method: http.MethodGet, Path: "/query_sms_balance", Header: p.header, ContentType: jsonType,
+	})
+	if err != nil {
+		return "", err
+	}
+	a, readable := readAnswer(resp.Body)
+	if !readable || !a.success(resp.Status) {
+		return "", p.failure(resp, a, 1, false)
+	}
+	var data []struct {
+		Money httpapi.Scalar `json:"balance_money"`
+	}
+	if err := decode(a.Data, &data); err != nil || len(data) == 0 || data[0].Money == "" {
+		return "", &providers.Error{Class: providers.Uncertain, Status: resp.Status, Err: httpapi.ErrUnreadable}
+	}
+	return string(data[0].Money), nil
+}
