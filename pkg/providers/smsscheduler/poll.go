@@ -1,0 +1,81 @@
+package smsscheduler
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+// Poll implements providers.Poller by GET /message/{id}: one request for all
+// the numbers of a batch. It returns one report for each number, in the order
+// in which the answer names them first.
+func (p *provider) Poll(ctx context.Context, providerID string) ([]providers.Report, bool, error) {
+	if !validID(providerID) {
+		return nil, false, &providers.Error{Class: providers.Rejected, Detail: "not an id of this gateway"}
+	}
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + providerID, Header: p.header})
+	if err != nil {
+		return nil, false, err
+	}
+	if resp.Status == http.StatusNotFound {
+		// Documented for this one path: the gateway has no such message.
+		return nil, false, &providers.Error{Class: providers.Rejected, Status: resp.Status, Detail: "the gateway knows no message of this id"}
+	}
+	var list []sms
+	if resp.Status/100 != 2 || json.Unmarshal(resp.Body, &list) != nil || list == nil {
+		return nil, false, p.failure(resp, 1)
+	}
+	reports, done := fold(providerID, list)
+	return reports, done, nil
+}
+
+// sms is one of the parts or copies that the gateway made for a number.
+type sms struct {
+	Number httpapi.Scalar `json:"phone_number"`
+	Status httpapi.Scalar `json:"status"`
+}
+
+// fold makes one report of all that is said of a number: undelivered if any
+// part is, delivered if all are. done is true when every part has a final
+// status, so that nothing can change any more.
+func fold(providerID string, list []sms) (reports []providers.Report, done bool) {
+	place := map[string]int{}
+	done = len(list) > 0
+	for _, s := range list {
+		r := report(providerID, s)
+		done = done && (r.Status == providers.ReportDelivered || r.Status == providers.ReportUndelivered)
+		if r.To == "" {
+			continue // whose it is cannot be told
+		}
+		i, seen := place[r.To]
+		switch {
+		case !seen:
+			place[r.To] = len(reports)
+			reports = append(reports, r)
+		case weight[r.Status] > weight[reports[i].Status]:
+			reports[i] = r
+		}
+	}
+	return reports, done
+}
+
+// weight orders what parts of one number say: the heaviest speaks for it.
+var weight = map[providers.ReportStatus]int{
+	providers.ReportDelivered:   0,
+	providers.ReportPending:     1,
+	providers.ReportUnknown:     2,
+	providers.ReportUndelivered: 3,
+}
+
+func report(providerID string, s sms) providers.Report {
+	r := providers.Report{ProviderID: providerID, To: httpapi.E164(string(s.Number)), Code: httpapi.Word(string(s.Status))}
+	if code, err := strconv.Atoi(r.Code); err == nil {
+		row := states[code]
+		r.Status, r.Detail = row.status, row.words
+	}
+	return r
+}

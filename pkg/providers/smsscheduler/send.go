@@ -1,0 +1,218 @@
+package smsscheduler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+// sendRequest is the body of POST /sms.
+type sendRequest struct {
+	Text    string   `json:"message_text"`
+	Stop    bool     `json:"message_stop"` // "STOP mention will be added": the text is the client's
+	Date    string   `json:"delivery_date"`
+	Sender  int64    `json:"sender_id"`
+	Numbers []string `json:"phone_numbers"` // "with the country prefix": the plus stays
+}
+
+// west is the zone in which "now" is told. A date "equal or inferior to the
+// current date" sends right away; in which zone it is read is not documented. No
+// clock on earth is behind this one, so that no message waits for hours. The
+// price: the dates on the gateway's pages are early by half a day or so.
+var west = time.FixedZone("UTC-12", -12*60*60)
+
+const dateFormat = "2006-01-02 15:04:05"
+
+// Send implements providers.Provider. A message whose number the answer does
+// not list is Uncertain, under the request's id: a look-up will tell.
+func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Result, error) {
+	body, err := p.compose(b.Messages)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.http.Do(ctx, httpapi.Request{
+		Method: http.MethodPost, Path: "/sms", Header: p.header,
+		ContentType: "application/json; charset=utf-8", Body: body, Fence: b.Fence,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status/100 == 2 {
+		return p.read(resp, b.Messages)
+	}
+	if resp.Status == http.StatusBadRequest {
+		if e := refusal(resp.Body, b.Messages); e != nil {
+			return nil, e
+		}
+	}
+	return nil, p.failure(resp, len(b.Messages))
+}
+
+// errMixed guards against a text that reaches somebody else: the caller groups,
+// and a mistake there must not be sent.
+var errMixed = errors.New("smsscheduler: messages of different group keys in one batch")
+
+func (p *provider) compose(messages []providers.Message) ([]byte, error) {
+	var shared wire
+	numbers := make([]string, len(messages))
+	for i := range messages {
+		w, err := p.write(&messages[i])
+		if err != nil {
+			return nil, alone(err, len(messages))
+		}
+		if i == 0 {
+			shared = w
+		}
+		if w != shared {
+			return nil, &providers.Error{Class: providers.RejectedHere, Bisect: true, Err: errMixed}
+		}
+		numbers[i] = messages[i].To
+	}
+	return httpapi.JSON(sendRequest{shared.text, false, p.now().In(west).Format(dateFormat), shared.sender, numbers})
+}
+
+// alone says of a refusal of one message that the others of its batch may go.
+func alone(err error, n int) error {
+	var e *providers.Error
+	if errors.As(err, &e) {
+		e.Bisect = n > 1
+	}
+	return err
+}
+
+func (p *provider) failure(resp *httpapi.Response, n int) *providers.Error {
+	e := p.http.Failure(resp)
+	e.Bisect = e.Bisect && n > 1
+	return e
+}
+
+// read reads {"message_id": 123456, "sms_ids": {"+33612345678": [123456]}}.
+func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([]providers.Result, error) {
+	var a struct {
+		ID  httpapi.Scalar  `json:"message_id"`
+		IDs json.RawMessage `json:"sms_ids"`
+	}
+	if err := json.Unmarshal(resp.Body, &a); err != nil || !validID(string(a.ID)) {
+		return nil, p.failure(resp, len(messages))
+	}
+	listed := numbersOf(a.IDs)
+	results := make([]providers.Result, len(messages))
+	for i, m := range messages {
+		results[i] = providers.Result{Class: providers.Accepted, ProviderID: string(a.ID)}
+		if !listed[m.To] {
+			results[i].Class = providers.Uncertain
+			results[i].Detail = "the answer does not list this number"
+		}
+	}
+	return results, nil
+}
+
+// numbersOf returns the numbers, in E.164, for which sms_ids has an id. An empty
+// PHP map comes as [], and lists nobody.
+func numbersOf(raw json.RawMessage) map[string]bool {
+	var ids map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &ids); err != nil {
+		return nil
+	}
+	listed := make(map[string]bool, len(ids))
+	for spelled, list := range ids {
+		switch string(bytes.Join(bytes.Fields(list), nil)) {
+		case "[]", "null", "{}", `""`, "0", "false":
+			continue // none was made for it
+		}
+		if n := httpapi.E164(spelled); n != "" {
+			listed[n] = true
+		}
+	}
+	return listed
+}
+
+// validID reports whether s is a whole number as the document shows ids; a
+// number in exponents was mangled on its way.
+func validID(s string) bool {
+	id, err := strconv.ParseInt(s, 10, 64)
+	return err == nil && id > 0
+}
+
+// refusal reads {"errors": {"phone_numbers": ["…"], …}}; nil when body is not
+// of that shape. Nothing of the request was taken.
+func refusal(body []byte, messages []providers.Message) *providers.Error {
+	var a struct {
+		Errors map[string]json.RawMessage `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil || len(a.Errors) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(a.Errors))
+	e := &providers.Error{Status: http.StatusBadRequest, Code: httpapi.Trim(strings.Join(names, ",")), Detail: httpapi.Trim(sentences(a.Errors, names))}
+	e.Class, e.Bisect = providers.Rejected, len(messages) > 1
+	for _, name := range names {
+		m, known := fields[name]
+		if !known {
+			m = meaning{providers.RejectedHere, true}
+		}
+		if m.class != providers.Rejected {
+			e.Class = m.class
+		}
+		e.Bisect = e.Bisect && m.bisect
+	}
+	// Where numbers alone are to blame, and are named, the others need no search.
+	if e.Class == providers.Rejected {
+		e.BadNumbers = named(a.Errors["phone_numbers"], messages)
+		e.Bisect = e.Bisect && len(e.BadNumbers) == 0
+	}
+	return e
+}
+
+// spelled is what may be a number in a sentence.
+var spelled = regexp.MustCompile(`\+?\d(?:[ .()-]?\d){5,}`)
+
+// named returns those of the messages' numbers that the sentences repeat. It
+// looks for the numbers and not at the words around them.
+func named(sentences json.RawMessage, messages []providers.Message) []string {
+	found := map[string]bool{}
+	for _, s := range texts(sentences) {
+		for _, n := range spelled.FindAllString(s, -1) {
+			found[httpapi.E164(n)] = true
+		}
+	}
+	var bad []string
+	for _, m := range messages {
+		if found[m.To] {
+			bad = append(bad, m.To)
+		}
+	}
+	return bad
+}
+
+func sentences(errors map[string]json.RawMessage, names []string) string {
+	var all []string
+	for _, name := range names {
+		all = append(all, texts(errors[name])...)
+	}
+	return strings.Join(all, "; ")
+}
+
+// texts returns a list of sentences, or the only one.
+func texts(raw json.RawMessage) []string {
+	var list []string
+	if json.Unmarshal(raw, &list) == nil {
+		return list
+	}
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return []string{s}
+	}
+	return nil
+}
