@@ -151,4 +151,13 @@ func TestGroups(t *testing.T) {
 	if key(whole, "Hi Asha", nil) != key(whole, "{{name}}", name("Ben")) {
 		t.Error("with the option any texts do")
 	}
+	// In doubt: what the gateway could see as a placeholder of its own, or lose.
+	for text, vars := range map[string]map[string]string{
+		"Hi {{name}} {{1}}": name("Asha"), "{{{name}}}": name("Asha"), "Hi {{name}}": name("{{name}}"),
+		"Hi {{name}}!": name(""), "{{1}}": nil, "{{": nil,
+	} {
+		if key(p, text, vars) != key(p, "{{t}}", map[string]string{"t": "x"}) {
+			t.Errorf("%q with %v goes as a whole text", text, vars)
+		}
+	}
 }
