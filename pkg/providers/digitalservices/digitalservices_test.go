@@ -138,24 +138,37 @@ func TestNamed(t *testing.T) {
 	}
 }
 
-// Every documented error is read, in any case, with its own status or under a 200.
+// Every documented error is read, in any case, with its own status or under a
+// 200; under another status the status counts.
 func TestDocumentedErrors(t *testing.T) {
 	t.Parallel()
-	check := suite()
 	for _, f := range failures {
-		for _, status := range []int{f.status, 200} {
-			for _, words := range []string{f.words, strings.ToUpper(f.words)} {
-				answer := `{"status": "Error", "message": "` + words + `"}`
-				p, err := check.New(providers.Options{Credentials: check.Credentials, Transport: fixed{status, answer}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = p.Send(t.Context(), &providers.Batch{Messages: []providers.Message{{To: "+250782589800", From: "A", Text: "t"}}})
-				var e *providers.Error
-				if !errors.As(err, &e) || e.Class != f.class {
-					t.Errorf("%d %q: got %v, want %v", status, words, err, f.class)
+		for _, words := range []string{f.words, strings.ToUpper(f.words)} {
+			for status, want := range map[int]providers.Class{f.status: f.class, 200: f.class, 502: providers.Uncertain} {
+				if got := classOfAnswer(t, status, words); got != want {
+					t.Errorf("%d %q: got %v, want %v", status, words, got, want)
 				}
 			}
 		}
 	}
+	if got := classOfAnswer(t, 400, "Sender not allowed"); got != providers.RejectedHere {
+		t.Errorf("an undocumented 400: got %v, want rejected_here", got)
+	}
+}
+
+func classOfAnswer(t *testing.T, status int, words string) providers.Class {
+	t.Helper()
+	p, err := New(providers.Options{
+		Credentials: suite().Credentials,
+		Transport:   fixed{status, `{"status": "Error", "message": "` + words + `"}`},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Send(t.Context(), &providers.Batch{Messages: []providers.Message{{To: "+250782589800", From: "A", Text: "t"}}})
+	var e *providers.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%d %q: got %v, want an error", status, words, err)
+	}
+	return e.Class
 }

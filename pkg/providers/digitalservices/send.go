@@ -52,7 +52,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	if json.Unmarshal(resp.Body, &a) != nil {
 		return nil, p.http.Failure(resp)
 	}
-	if resp.Status >= 200 && resp.Status < 300 && strings.EqualFold(a.Status, "success") && len(a.Responses) > 0 {
+	if resp.Status >= 200 && resp.Status < 300 && strings.EqualFold(a.Status, "success") {
 		return match(&a, b.Messages), nil
 	}
 	return nil, p.failure(resp, &a, b.Messages)

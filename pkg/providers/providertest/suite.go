@@ -176,6 +176,15 @@ func (s Suite) testNew(t *testing.T) {
 		t.Error("an account without any credentials is refused when it is built, not when it sends")
 	}
 	o := s.options()
+	o.Options = maps.Clone(o.Options)
+	if o.Options == nil {
+		o.Options = map[string]any{}
+	}
+	o.Options["no_such_option"] = true
+	if _, err := s.New(o); err == nil || !strings.Contains(err.Error(), "no_such_option") {
+		t.Errorf("an option that the adapter does not know is an error that names it: got %v", err)
+	}
+	o = s.options()
 	o.BaseURL = "http://gateway.example/v1"
 	if _, err := s.New(o); err == nil {
 		t.Error("plain http to a host that is not loopback is refused: credentials would travel in the open")
@@ -215,8 +224,33 @@ func (s Suite) testFeatures(t *testing.T) {
 			t.Errorf("sample messages 0 and %d must share a group key", i)
 		}
 	}
+	s.testCheck(t, p)
 	if s.Features.Reports {
 		s.testReportStatus(t, p.(providers.Reporter))
+	}
+}
+
+func (s Suite) testCheck(t *testing.T, p providers.Provider) {
+	for name, change := range map[string]func(*providers.Message){
+		"an empty number":             func(m *providers.Message) { m.To = "" },
+		"a national number":           func(m *providers.Message) { m.To = "0712345678" },
+		"a number with a separator":   func(m *providers.Message) { m.To += ",254700000000" },
+		"a number too long":           func(m *providers.Message) { m.To = "+2547123456789012" },
+		"an empty sender":             func(m *providers.Message) { m.From = "" },
+		"an empty text":               func(m *providers.Message) { m.Text = "" },
+		"a text that renders empty":   func(m *providers.Message) { m.Text, m.Variables = "{{a}}", map[string]string{"a": ""} },
+		"a placeholder without value": func(m *providers.Message) { m.Text, m.Variables = "{{a}}", map[string]string{} },
+	} {
+		m := s.message(0)
+		change(&m)
+		err := p.Check(&m)
+		var e *providers.Error
+		if !errors.As(err, &e) || e.Class != providers.Rejected && e.Class != providers.RejectedHere {
+			t.Errorf("Check of %s: got %v, want it refused for the message", name, err)
+			continue
+		}
+		s.checkLeak(t, err.Error(), 1)
+		p.GroupKey(&m) // must not panic
 	}
 }
 
@@ -256,7 +290,7 @@ func (s Suite) checkLeak(t testing.TB, text string, messages int) {
 	}
 	for i := range min(messages, 3) {
 		m := s.message(i)
-		if strings.Contains(text, m.Text) {
+		if m.Text != "" && strings.Contains(text, m.Text) {
 			t.Errorf("a message's text is repeated in %q", text)
 		}
 		if strings.Contains(text, strings.TrimPrefix(m.To, "+")) {
