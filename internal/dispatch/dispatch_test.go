@@ -191,14 +191,14 @@ func (r *rig) count(s envelope.Status) int {
 func (r *rig) dispatcher(owner string, accounts ...dispatch.Account) (stop func()) {
 	b := natstest.Connect(r.t, r.server, nil, nil)
 	j := journal.New(b, journal.Options{Owner: owner, Log: r.log})
-	d := dispatch.New(dispatch.Options{Bus: b, Journal: j, Accounts: accounts, Observer: silent{}, Log: r.log, AckWait: 2 * time.Second, Drain: 3 * time.Second})
+	d := dispatch.New(dispatch.Options{Bus: b, Journal: j, Accounts: accounts, Observer: silent{}, Log: r.log, AckWait: 2 * time.Second})
 	jctx, stopJournal := context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	jEnded, ended := make(chan struct{}), make(chan struct{})
 	go func() { defer close(jEnded); _ = j.Run(jctx) }()
 	go func() {
 		defer close(ended)
-		if err := d.Run(ctx); err != nil {
+		if err := d.Run(ctx, jctx); err != nil {
 			r.t.Errorf("dispatcher: %v", err)
 		}
 	}()

@@ -69,8 +69,6 @@ type Options struct {
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
-	// Drain is how long requests in flight may take after the end was asked for.
-	Drain time.Duration
 	// AckWait is how long a dead dispatcher's messages wait before others see
 	// them. Default 15 s.
 	AckWait time.Duration
@@ -90,9 +88,6 @@ func New(o Options) *Dispatcher {
 	if o.AckWait == 0 {
 		o.AckWait = 15 * time.Second
 	}
-	if o.Drain == 0 {
-		o.Drain = 20 * time.Second
-	}
 	d := &Dispatcher{o: o}
 	for _, a := range o.Accounts {
 		d.accounts = append(d.accounts, newAccount(&d.o, a))
@@ -103,22 +98,18 @@ func New(o Options) *Dispatcher {
 	return d
 }
 
-// Run dispatches until ctx is done. Then nothing new is taken, requests in
-// flight end and are recorded, what was not tried goes back to the queue, and
-// Run returns.
-func (d *Dispatcher) Run(ctx context.Context) error {
+// Run dispatches until take is done. Then nothing new is taken, requests in
+// flight end and are recorded as long as work lives, what was not tried goes
+// back to the queue, and Run returns.
+func (d *Dispatcher) Run(take, work context.Context) error {
 	select {
 	case <-d.o.Journal.Ready():
-	case <-ctx.Done():
+	case <-take.Done():
 		return nil
 	}
-	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
-	unwatch := context.AfterFunc(ctx, func() { time.AfterFunc(d.o.Drain, stopWork) })
-	defer unwatch()
-	g, ctx := errgroup.WithContext(ctx)
+	g, take := errgroup.WithContext(take)
 	for _, a := range d.accounts {
-		g.Go(func() error { return a.run(ctx, work) })
+		g.Go(func() error { return a.run(take, work) })
 	}
 	return g.Wait()
 }

@@ -91,15 +91,17 @@ func (m *Metrics) SlotUse(account string, share float64) {
 	}
 }
 
-// Mode tells that an account entered mode and left was; was may be empty.
-func (m *Metrics) Mode(account, was, mode string) {
-	if m == nil || was == mode {
+// Mode tells whether an account is in a mode: breaker, account (refused for its
+// credentials or balance), paused, redis (no slots).
+func (m *Metrics) Mode(account, mode string, on bool) {
+	if m == nil {
 		return
 	}
-	if was != "" {
-		m.mode.Record(m.ctx, 0, labels("account", account, "mode", was))
+	n := int64(0)
+	if on {
+		n = 1
 	}
-	m.mode.Record(m.ctx, 1, labels("account", account, "mode", mode))
+	m.mode.Record(m.ctx, n, labels("account", account, "mode", mode))
 }
 
 // ReportsUnmatched tells how many reports wait for a message to match.

@@ -57,8 +57,9 @@ func TestMetricNames(t *testing.T) {
 	m.Uncertain(2, 300)
 	m.Backlog("cr", "high", 7, 1500*time.Millisecond)
 	m.SlotUse("cr", 0.97)
-	m.Mode("cr", "", "slots")
-	m.Mode("cr", "slots", "paused")
+	m.Mode("cr", "slots", true)
+	m.Mode("cr", "slots", false)
+	m.Mode("cr", "paused", true)
 	m.ReportsUnmatched(5)
 
 	out := scrape(t, tel.Handler)
@@ -99,7 +100,7 @@ func TestNilIsSafe(t *testing.T) {
 	m.Uncertain(1, 1)
 	m.Backlog("a", "b", 1, 1)
 	m.SlotUse("a", 1)
-	m.Mode("a", "b", "c")
+	m.Mode("a", "b", true)
 	m.ReportsUnmatched(1)
 	var tr *Tracer
 	_, s := tr.StartBatch(t.Context(), "x", 1, []string{parent(1)})
