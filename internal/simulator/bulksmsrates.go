@@ -1,0 +1,340 @@
+package simulator
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bulkSMSRates plays the BulkSMSRates API: sending, look-ups, balance, webhooks.
+type bulkSMSRates struct {
+	sim     *Simulator
+	shelf   shelf
+	hooks   bulkHooks
+	reports bulkReports
+}
+
+const (
+	bulkMax       = 10_000
+	bulkMaxText   = 1600 // ours: the document names no limit
+	bulkCost      = 350  // per segment, as in the example's estimate
+	bulkBalance   = 1_000_000_000
+	bulkScheduled = 30 * 24 * time.Hour // "max 30 days ahead"
+)
+
+func newBulkSMSRates(s *Simulator) *bulkSMSRates {
+	g := &bulkSMSRates{sim: s}
+	g.hooks = bulkHooks{sim: s}
+	if url := s.opts.Callbacks[BulkSMSRates]; url != "" {
+		g.hooks.add(url, []string{"dlr"})
+	}
+	return g
+}
+
+func (g *bulkSMSRates) requestID(c *call) string {
+	return "req_" + strconv.FormatUint(c.entry.seq, 36)
+}
+
+func (g *bulkSMSRates) errorReply(c *call, status int, code, message string, details any) reply {
+	type problem struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Details any    `json:"details"`
+	}
+	if details == nil {
+		details = struct{}{}
+	}
+	return g.decorate(c, jsonReply(status, map[string]any{
+		"error": problem{code, message, details},
+		"meta":  map[string]string{"request_id": g.requestID(c)},
+	}).because(code))
+}
+
+// decorate adds the rate headers that every answer has.
+func (g *bulkSMSRates) decorate(c *call, r reply) reply {
+	if c.rate.limit > 0 {
+		r = r.with("X-RateLimit-Limit", strconv.Itoa(c.rate.limit)).
+			with("X-RateLimit-Remaining", strconv.Itoa(c.rate.remaining)).
+			with("X-RateLimit-Reset", strconv.FormatInt(c.rate.reset.Unix(), 10))
+	}
+	return r
+}
+
+func (g *bulkSMSRates) invalid(c *call, message string) reply {
+	return g.errorReply(c, http.StatusBadRequest, "VALIDATION_ERROR", message, nil)
+}
+
+func (g *bulkSMSRates) notFound(c *call) reply {
+	return g.errorReply(c, http.StatusNotFound, "NOT_FOUND", "Resource does not exist", nil)
+}
+
+func (g *bulkSMSRates) ok(c *call, v any) reply { return g.decorate(c, jsonReply(http.StatusOK, v)) }
+
+func (g *bulkSMSRates) answer(c *call) reply {
+	h := c.req.Header
+	if h.Get("X-API-Key") != g.sim.credential(BulkSMSRates, "api_key") || h.Get("X-API-Secret") != g.sim.credential(BulkSMSRates, "api_secret") {
+		return g.errorReply(c, http.StatusUnauthorized, "UNAUTHORIZED", "Missing, invalid, or expired credentials", nil)
+	}
+	if c.req.Method != http.MethodGet && len(c.body) > 0 && contentType(c.req) != "application/json" {
+		return g.invalid(c, "Content-Type must be application/json")
+	}
+	sandbox := h.Get("X-Sandbox") == "true" || strings.HasPrefix(h.Get("X-API-Key"), "bsms_test_")
+	if !sandbox && strings.HasPrefix(c.req.URL.Path, "/bulksmsrates/api/") {
+		return g.notFound(c)
+	}
+	route, id, _ := strings.Cut(strings.TrimPrefix(c.op, "/"), "/")
+	switch c.req.Method + " " + route {
+	case "POST sms":
+		switch {
+		case id == "send" && sandbox:
+			return g.sandboxSend(c)
+		case id == "send":
+			return g.send(c)
+		case id == "bulk":
+			return g.bulk(c, sandbox)
+		}
+	case "GET sandbox":
+		return g.ok(c, map[string]any{"data": map[string]bool{"reset": true}})
+	case "GET sms":
+		if id == "" {
+			return g.list(c)
+		}
+		return g.status(c, id)
+	case "GET campaigns":
+		return g.campaign(c, id)
+	case "GET reports":
+		return g.cachedReport(c, id)
+	case "GET billing":
+		if id == "balance" {
+			return g.balance(c)
+		}
+	}
+	if hook, ok := strings.CutPrefix(c.op, "/settings/webhooks"); ok {
+		return g.hooks.answer(g, c, strings.TrimPrefix(hook, "/"))
+	}
+	return g.notFound(c)
+}
+
+// bulkCommon is what single and bulk sends share.
+type bulkCommon struct {
+	From      *string `json:"from"`
+	Body      *string `json:"body"`
+	ClientRef string  `json:"client_ref"`
+	Scheduled *string `json:"scheduled_at"`
+	Validity  *int    `json:"validity_minutes"`
+	Unicode   bool    `json:"unicode"`
+	Template  *string `json:"template_id"`
+}
+
+type bulkTo struct {
+	To        *string           `json:"to"`
+	Variables map[string]string `json:"variables"`
+}
+
+// check judges the common fields; ok is true when all is well.
+func (g *bulkSMSRates) check(c *call, in *bulkCommon, b *batch) (rep reply, ok bool) {
+	switch {
+	case in.Template != nil:
+		return g.notFound(c), false // no template is ever saved here
+	case in.From == nil || in.Body == nil || *in.Body == "":
+		return g.invalid(c, "from and body are required"), false
+	case !bulkSender(*in.From):
+		return g.errorReply(c, http.StatusBadRequest, "INVALID_SENDER_ID", "Sender ID not approved or too long", nil), false
+	case len([]rune(*in.Body)) > bulkMaxText:
+		return g.errorReply(c, http.StatusBadRequest, "MESSAGE_TOO_LONG", "Body exceeds maximum character limit", nil), false
+	case in.Validity != nil && *in.Validity < 1:
+		return g.invalid(c, "validity_minutes must be positive"), false
+	}
+	if in.Scheduled != nil {
+		at, err := time.Parse(time.RFC3339, *in.Scheduled)
+		if err != nil || !strings.HasSuffix(*in.Scheduled, "Z") || at.Sub(g.sim.start)-c.at > bulkScheduled {
+			return g.invalid(c, "scheduled_at must be an ISO 8601 UTC time, max 30 days ahead"), false
+		}
+		b.sendAt = at.Sub(g.sim.start)
+	}
+	b.ref, b.noRef = in.ClientRef, c.faults.moods[faultNoClientRef]
+	return reply{}, true
+}
+
+// bulkSender wants "up to 11 alphanum chars, or number".
+func bulkSender(s string) bool {
+	if _, ok := digits(s); ok {
+		return true
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 11
+}
+
+// recipient makes one recipient; a text that lacks a value is refused, while a
+// text without any variables is taken as typed.
+func (in *bulkCommon) recipient(c *call, to bulkTo) recipient {
+	r := recipient{from: *in.From, text: *in.Body}
+	n, ok := digits(*to.To)
+	if !ok || !strings.HasPrefix(*to.To, "+") {
+		r.refused = refusedInvalid
+		return r
+	}
+	r.number, r.refused = n, c.refusal(n)
+	if to.Variables != nil {
+		var missing string
+		if r.text, missing = fill(*in.Body, to.Variables); missing != "" && r.refused == "" {
+			r.refused = "missing_variable"
+		}
+	}
+	return r
+}
+
+func (g *bulkSMSRates) send(c *call) reply {
+	var in struct {
+		bulkCommon
+		bulkTo
+	}
+	if err := strictJSON(c.body, &in); err != nil {
+		return g.invalid(c, fieldOf(err))
+	}
+	if in.To == nil {
+		return g.invalid(c, "to is required")
+	}
+	b := &batch{}
+	if rep, ok := g.check(c, &in.bulkCommon, b); !ok {
+		return rep
+	}
+	r := in.recipient(c, in.bulkTo)
+	b.recipients = []recipient{r}
+	n := segments(r.text)
+	switch r.refused {
+	case refusedInvalid:
+		return g.errorReply(c, http.StatusBadRequest, "INVALID_PHONE_NUMBER", "Destination is not a valid E.164 number", nil)
+	case refusedOptOut:
+		return g.errorReply(c, http.StatusUnprocessableEntity, "OPT_OUT", "Recipient has opted out of receiving messages", nil)
+	case refusedBlacklist:
+		return g.errorReply(c, http.StatusUnprocessableEntity, "BLACKLISTED", "Destination number is blacklisted", nil)
+	case "":
+	default:
+		return g.invalid(c, r.refused)
+	}
+	if c.faults.moods[faultBalance] {
+		return g.broke(c, n)
+	}
+	c.accept(&g.shelf, b)
+	id := g.id(message{b, 0})
+	return g.ok(c, struct {
+		ID         string  `json:"id"`
+		MessageID  string  `json:"messageId"`
+		Status     string  `json:"status"`
+		Segments   int     `json:"segments"`
+		CostMicros int     `json:"cost_micros"`
+		Cost       float64 `json:"cost"`
+	}{id, id, "queued", n, 35000 * n, float64(35000*n) / 1e6})
+}
+
+func (g *bulkSMSRates) broke(c *call, n int) reply {
+	return g.errorReply(c, http.StatusUnprocessableEntity, "INSUFFICIENT_BALANCE",
+		"Wallet balance too low to send "+strconv.Itoa(n)+" segments", map[string]int{"required": bulkCost * n, "available": 0})
+}
+
+func (g *bulkSMSRates) bulk(c *call, sandbox bool) reply {
+	var in struct {
+		bulkCommon
+		Recipients []bulkTo `json:"recipients"`
+	}
+	if err := strictJSON(c.body, &in); err != nil {
+		return g.invalid(c, fieldOf(err))
+	}
+	if len(in.Recipients) == 0 || len(in.Recipients) > bulkMax {
+		return g.invalid(c, "recipients must have 1 to 10000 items")
+	}
+	b := &batch{recipients: make([]recipient, 0, len(in.Recipients))}
+	if rep, ok := g.check(c, &in.bulkCommon, b); !ok {
+		return rep
+	}
+	taken, parts := 0, 0
+	for _, to := range in.Recipients {
+		if to.To == nil {
+			return g.invalid(c, "recipients: to is required")
+		}
+		r := in.recipient(c, to)
+		if r.refused == "" {
+			taken++
+			parts += segments(r.text)
+		}
+		b.recipients = append(b.recipients, r)
+	}
+	if c.faults.moods[faultBalance] {
+		return g.broke(c, parts)
+	}
+	var id string
+	if sandbox {
+		g.sim.ledger.sandbox(c.entry)
+		id = uuid("sandbox", g.sim.seed, c.entry.seq)
+	} else {
+		c.accept(&g.shelf, b)
+		id = g.batchID(b)
+	}
+	return g.ok(c, map[string]any{"data": struct {
+		BatchID  string `json:"batch_id"`
+		Accepted int    `json:"accepted"`
+		Rejected int    `json:"rejected"`
+		Cost     int    `json:"cost_estimate"`
+		Currency string `json:"currency"`
+	}{id, taken, len(b.recipients) - taken, bulkCost * parts, "GBP"}})
+}
+
+// sandboxSend answers as the sandbox section shows, for both sets of field
+// names that the document uses.
+func (g *bulkSMSRates) sandboxSend(c *call) reply {
+	var in map[string]any
+	if json.Unmarshal(c.body, &in) != nil {
+		return g.invalid(c, "not valid JSON")
+	}
+	to, ok := in["to"].(string)
+	if !ok {
+		to, _ = in["destination"].(string)
+	}
+	if _, ok := digits(to); !ok || to[0] != '+' {
+		return g.errorReply(c, http.StatusBadRequest, "INVALID_PHONE_NUMBER", "Destination is not a valid E.164 number", nil)
+	}
+	g.sim.ledger.sandbox(c.entry)
+	id := "sandbox-msg-" + uuid("sandbox", g.sim.seed, c.entry.seq)[:8]
+	return g.ok(c, map[string]any{"id": id, "status": "delivered", "sandbox": true})
+}
+
+func (g *bulkSMSRates) balance(c *call) reply {
+	money := bulkBalance
+	if c.faults.moods[faultBalance] {
+		money = 0
+	}
+	return g.ok(c, map[string]any{"data": map[string]any{
+		"balance": money, "credit_limit": 0, "available": money, "currency": "GBP",
+		"low_balance_threshold": 500, "auto_topup_enabled": false,
+	}})
+}
+
+func (g *bulkSMSRates) failure(c *call, status int) reply {
+	switch status {
+	case http.StatusTooManyRequests:
+		return g.errorReply(c, status, "RATE_LIMITED", "Too many requests", nil)
+	case http.StatusInternalServerError:
+		return g.errorReply(c, status, "INTERNAL_ERROR", "Unexpected server error", nil)
+	case http.StatusServiceUnavailable:
+		return g.errorReply(c, status, "SERVICE_UNAVAILABLE", "Upstream gateway temporarily unavailable", nil)
+	}
+	return reply{}
+}
+
+func (g *bulkSMSRates) id(m message) string { return uuid(BulkSMSRates, g.sim.seed, m.n()) }
+
+func (g *bulkSMSRates) batchID(b *batch) string {
+	return uuid("bulksmsrates-batch", g.sim.seed, b.index)
+}
+
+func (g *bulkSMSRates) forget() {
+	g.shelf.clear()
+	g.reports.forget()
+}
