@@ -4,8 +4,11 @@ package all
 
 import (
 	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/bulksmsrates"
 	"github.com/tuma-sms/tuma/pkg/providers/cloudrebue"
 	"github.com/tuma-sms/tuma/pkg/providers/digitalservices"
+	"github.com/tuma-sms/tuma/pkg/providers/smsbox"
+	"github.com/tuma-sms/tuma/pkg/providers/smsscheduler"
 )
 
 // Type is one type of provider, with what an account of it gets unless its
@@ -26,9 +29,21 @@ func Types() map[string]Type {
 			New: cloudrebue.New, BaseURL: cloudrebue.BaseURL, BatchSize: 100, Rate: 120,
 			Credentials: []string{"token"},
 		},
+		"smsbox": {
+			New: smsbox.New, BaseURL: smsbox.BaseURL, BatchSize: 1000, Rate: 10,
+			Credentials: []string{"api_key", "api_secret"},
+		},
+		"bulksmsrates": {
+			New: bulksmsrates.New, BaseURL: bulksmsrates.BaseURL, BatchSize: 10_000, Rate: 100,
+			Credentials: []string{"api_key", "api_secret", "webhook_secret"},
+		},
 		"digitalservices": {
 			New: digitalservices.New, BaseURL: digitalservices.BaseURL, BatchSize: 500, Rate: 10,
 			Credentials: []string{"api_key", "username", "password", "dlr_username", "dlr_password"},
+		},
+		"smsscheduler": {
+			New: smsscheduler.New, BaseURL: smsscheduler.BaseURL, BatchSize: 500, Rate: 10,
+			Credentials: []string{"token"},
 		},
 	}
 }

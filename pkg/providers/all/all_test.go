@@ -14,12 +14,15 @@ import (
 // The table says the same as the packages do.
 func TestTypes(t *testing.T) {
 	t.Parallel()
+	options := map[string]map[string]any{
+		"smsscheduler": {"senders": map[string]any{"ACME": 123}},
+	}
 	for name, typ := range Types() {
 		creds := map[string]string{}
 		for _, key := range typ.Credentials {
 			creds[key] = "x"
 		}
-		o := providers.Options{Account: "a", BaseURL: typ.BaseURL, Credentials: creds, AllowHTTP: strings.HasPrefix(typ.BaseURL, "http:")}
+		o := providers.Options{Account: "a", BaseURL: typ.BaseURL, Credentials: creds, Options: options[name], AllowHTTP: strings.HasPrefix(typ.BaseURL, "http:")}
 		p, err := typ.New(o)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -43,7 +46,10 @@ func TestTypes(t *testing.T) {
 
 func TestFactories(t *testing.T) {
 	t.Parallel()
-	want := slices.Sorted(maps.Keys(Types()))
+	want := []string{"bulksmsrates", "cloudrebue", "digitalservices", "smsbox", "smsscheduler"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(Types()))); diff != "" {
+		t.Error(diff)
+	}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(Factories()))); diff != "" {
 		t.Error(diff)
 	}
