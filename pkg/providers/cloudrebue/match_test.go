@@ -2,30 +2,15 @@ package cloudrebue
 
 import (
 	"errors"
-	"io"
-	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/providertest"
 )
-
-// fixed is a RoundTripper that reads every request and gives one answer.
-type fixed struct {
-	status int
-	body   string
-}
-
-func (f fixed) RoundTrip(r *http.Request) (*http.Response, error) {
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return nil, err
-	}
-	return &http.Response{StatusCode: f.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(f.body)), Request: r}, nil
-}
 
 func send(t *testing.T, status int, body string) ([]providers.Result, error) {
 	t.Helper()
-	p, err := New(providers.Options{Credentials: suite().Credentials, Transport: fixed{status, body}})
+	p, err := New(providers.Options{Credentials: suite().Credentials, Transport: providertest.Answer(status, body)})
 	if err != nil {
 		t.Fatal(err)
 	}

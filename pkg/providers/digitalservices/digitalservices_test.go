@@ -160,7 +160,7 @@ func classOfAnswer(t *testing.T, status int, words string) providers.Class {
 	t.Helper()
 	p, err := New(providers.Options{
 		Credentials: suite().Credentials,
-		Transport:   fixed{status, `{"status": "Error", "message": "` + words + `"}`},
+		Transport:   providertest.Answer(status, `{"status": "Error", "message": "`+words+`"}`),
 	})
 	if err != nil {
 		t.Fatal(err)

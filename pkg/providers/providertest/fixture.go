@@ -90,6 +90,12 @@ type replay struct {
 	requests [][]byte // canonical
 }
 
+// Answer returns a transport that reads every request whole and gives it this
+// answer, for an adapter's own tests. It is not for use by many goroutines.
+func Answer(status int, body string) http.RoundTripper {
+	return &replay{status: status, header: http.Header{}, body: []byte(body)}
+}
+
 func (r *replay) RoundTrip(req *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {

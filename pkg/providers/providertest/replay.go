@@ -3,6 +3,7 @@ package providertest
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"testing"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -57,7 +58,7 @@ func (s Suite) testSendFixtures(t *testing.T) {
 }
 
 // offline builds the adapter upon a fixture's answer.
-func (s Suite) offline(t testing.TB, r *replay) providers.Provider {
+func (s Suite) offline(t testing.TB, r http.RoundTripper) providers.Provider {
 	return s.build(t, func(o *providers.Options) {
 		o.BaseURL = "https://gateway.example/base"
 		o.Transport = r
