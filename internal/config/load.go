@@ -30,11 +30,12 @@ func Load(path string, types map[string]TypeDefaults, env Lookup) (*Config, erro
 // Parse is Load of data that was read from file, which only errors name.
 func Parse(file string, data []byte, types map[string]TypeDefaults, env Lookup) (*Config, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	c := &Config{File: file}
+	c := &Config{}
 	where := source{}
 	if err := c.decode(data, where); err != nil {
 		return nil, locate(err, file, where)
 	}
+	c.File = file // set here and not before: an empty document clears what it is decoded into
 	if err := c.bind(env); err != nil {
 		return nil, locate(err, file, where)
 	}
