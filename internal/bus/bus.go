@@ -184,3 +184,19 @@ const (
 
 // publishTimeout bounds the wait for a stored message's ack.
 const publishTimeout = 5 * time.Second
+
+// ServerInfo is what a client can see of the server.
+type ServerInfo struct {
+	Version    string
+	MaxPayload int64
+	Streams    int
+}
+
+// Server asks the server about itself; it fails if JetStream does not answer.
+func (b *Bus) Server(ctx context.Context) (ServerInfo, error) {
+	info, err := b.js.AccountInfo(ctx)
+	if err != nil {
+		return ServerInfo{}, typed("account info", err)
+	}
+	return ServerInfo{b.nc.ConnectedServerVersion(), b.nc.MaxPayload(), info.Streams}, nil
+}

@@ -14,7 +14,7 @@ import (
 type Metrics struct {
 	ctx context.Context // without an end: a number counts even while its cause is cancelled
 
-	messages, requests                   metric.Int64Counter
+	messages, requests, callbacks        metric.Int64Counter
 	uncertain, uncertainBound, unmatched metric.Int64Gauge
 	backlog, mode                        metric.Int64Gauge
 	oldest, slotUse                      metric.Float64Gauge
@@ -41,6 +41,7 @@ func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
 		ctx:            context.WithoutCancel(ctx),
 		messages:       counter("tuma_messages_total", "Messages that reached a status."),
 		requests:       counter("tuma_requests_total", "Requests to a provider, by class of the answer."),
+		callbacks:      counter("tuma_callbacks_total", "Callbacks and reports, by what became of them."),
 		uncertain:      gauge("tuma_uncertain", "Messages that may or may not have been sent, right now."),
 		uncertainBound: gauge("tuma_uncertain_bound", "The most messages that a crash right now could leave uncertain."),
 		backlog:        gauge("tuma_backlog", "Messages that wait in an account's queue."),
@@ -62,6 +63,13 @@ func (m *Metrics) MessageStatus(account, status string, n int) {
 func (m *Metrics) Request(account, class string) {
 	if m != nil {
 		m.requests.Add(m.ctx, 1, labels("account", account, "class", class))
+	}
+}
+
+// Callbacks counts callbacks or reports of an account by what became of them.
+func (m *Metrics) Callbacks(account, class string, n int) {
+	if m != nil {
+		m.callbacks.Add(m.ctx, int64(n), labels("account", account, "class", class))
 	}
 }
 

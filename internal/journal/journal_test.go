@@ -1,0 +1,241 @@
+package journal_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+func open(t *testing.T, b *bus.Bus, owner string) *journal.Journal {
+	t.Helper()
+	j := journal.New(b, journal.Options{Owner: owner, Log: slog.New(slog.DiscardHandler)})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = j.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-ended })
+	select {
+	case <-j.Ready():
+	case <-time.After(10 * time.Second):
+		t.Fatal("not ready")
+	}
+	return j
+}
+
+func intent(n uint32) idempotency.Record {
+	return idempotency.Record{
+		Kind: idempotency.Intent, Account: "a", LeaseMillis: 60_000,
+		Spans: []idempotency.Span{{Stream: bus.QueueStream("a"), Epoch: 1, Seq: 1, First: 0, End: n}},
+	}
+}
+
+func TestOneIntentWinsWhoeverAsks(t *testing.T) {
+	t.Parallel()
+	s := natstest.Server(t)
+	wins := make(chan int, 8)
+	for i := range 8 {
+		j := open(t, natstest.Connect(t, s, nil, []string{"a"}), fmt.Sprintf("owner%d", i))
+		go func() {
+			_, e, err := j.Append(context.Background(), intent(5))
+			if err != nil {
+				t.Error(err)
+			}
+			wins <- e.Acted
+		}()
+	}
+	total := 0
+	for range 8 {
+		total += <-wins
+	}
+	if total != 5 {
+		t.Errorf("eight owners won %d messages of 5", total)
+	}
+}
+
+func TestLateComerFoldsToTheSameState(t *testing.T) {
+	t.Parallel()
+	s := natstest.Server(t)
+	b := natstest.Connect(t, s, nil, []string{"a"})
+	first := open(t, b, "first")
+	seq, _, err := first.Append(t.Context(), intent(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := first.Append(t.Context(), idempotency.Record{
+		Kind: idempotency.Outcome, Account: "a", Intent: seq,
+		Runs: []idempotency.Run{{N: 1, To: idempotency.Closed}, {N: 1, To: idempotency.Unsettled}, {N: 1, To: idempotency.Free}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	late := open(t, natstest.Connect(t, s, nil, nil), "late")
+	for i, want := range []idempotency.State{idempotency.Closed, idempotency.Unsettled, idempotency.Free} {
+		k := idempotency.Key{Stream: bus.QueueStream("a"), Epoch: 1, Seq: 1, Index: uint32(i)}
+		if got := late.State(k).State; got != want || first.State(k).State != want {
+			t.Errorf("message %d is %v, and %v to its owner; want %v", i, got, first.State(k).State, want)
+		}
+	}
+	if late.Unsettled("a") != 1 {
+		t.Errorf("Unsettled = %d", late.Unsettled("a"))
+	}
+}
+
+// An intent whose Append gave up may still be stored. Nobody sends for it, so it
+// must not hold its messages for the whole lease.
+func TestIntentThatNobodyWaitsForIsDeclaredNotSent(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	j := open(t, b, "me")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := j.Append(ctx, intent(2)); err == nil {
+		t.Fatal("Append succeeded without a context to wait in")
+	}
+	// The record that was given up arrives after all.
+	r := intent(2)
+	r.Owner = "me"
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), bus.Out{Subject: bus.JournalSubject("intent", "a"), Data: data, MsgID: "me.1"}); err != nil {
+		t.Fatal(err)
+	}
+	k := idempotency.Key{Stream: bus.QueueStream("a"), Epoch: 1, Seq: 1}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		state, err := b.State(t.Context(), bus.JournalStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.LastSeq >= 2 && j.State(k).State == idempotency.Free {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still %v, journal at %d", j.State(k).State, state.LastSeq)
+		}
+	}
+}
+
+func TestUnreadableRecordStopsNobody(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	j := open(t, b, "me")
+	for _, data := range []string{"", "{", "[]", `{"k":"intent","s":[{"st":"x","e":4294967295}]}`} {
+		if _, err := b.Publish(t.Context(), bus.Out{Subject: bus.JournalSubject("intent", "a"), Data: []byte(data)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, e, err := j.Append(t.Context(), intent(2)); err != nil || e.Acted != 2 {
+		t.Fatalf("effect = %+v, %v", e, err)
+	}
+}
+
+func TestBatchIDNamesOneIntentOfOneJournal(t *testing.T) {
+	t.Parallel()
+	epoch := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+	id := journal.BatchID(epoch, 123456789)
+	if len(id) > 40 {
+		t.Errorf("%q is longer than gateways take", id)
+	}
+	if seq, ok := journal.ParseBatchID(epoch, id); !ok || seq != 123456789 {
+		t.Errorf("ParseBatchID(%q) = %d, %v", id, seq, ok)
+	}
+	for _, bad := range []string{"", "t", id + "x!", "T" + id[1:], journal.BatchID(epoch+int64(time.Hour), 5), id + " "} {
+		if _, ok := journal.ParseBatchID(epoch, bad); ok {
+			t.Errorf("ParseBatchID took %q", bad)
+		}
+	}
+}
+
+func FuzzParseBatchID(f *testing.F) {
+	f.Add("t1-1")
+	f.Fuzz(func(t *testing.T, id string) {
+		if seq, ok := journal.ParseBatchID(36_000_000_000_000, id); ok && journal.BatchID(36_000_000_000_000, seq) != id {
+			t.Errorf("%q and its own id differ", id)
+		}
+	})
+}
+
+func TestMembersAreReadBackFromTheQueue(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	put := func(p envelope.Piece) uint64 {
+		data, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ack, err := b.Publish(t.Context(), bus.Out{Subject: bus.QueueSubject("a", "bulk", "acme"), Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack.Seq
+	}
+	many := envelope.Piece{ID: "many", Tenant: "acme", Ref: "r", Traceparent: "tp"}
+	for i := range 5 {
+		many.Messages = append(many.Messages, envelope.Message{Index: 10 + i, To: fmt.Sprintf("+1%d", i)})
+	}
+	at := put(many)
+	for i := range 3 {
+		put(envelope.Piece{ID: fmt.Sprintf("one%d", i), Tenant: "acme", Messages: []envelope.Message{{To: fmt.Sprintf("+2%d", i)}}})
+	}
+	r := idempotency.Record{Account: "a", Spans: []idempotency.Span{
+		{Stream: "SMS_SUBMIT_acme", Seq: 77, First: 12, End: 14, At: at},
+		{Stream: bus.QueueStream("a"), Seq: at + 1, Run: 3},
+		{Stream: bus.QueueStream("a"), Seq: 900},
+	}}
+	members, err := journal.Members(t.Context(), b, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range members {
+		got = append(got, fmt.Sprintf("%s %s %v", m.ID, m.To, m.Found))
+	}
+	want := []string{"many-12 +12 true", "many-13 +13 true", "one0-0 +20 true", "one1-0 +21 true", "one2-0 +22 true", "  false"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestEventsAreTheSameEachTimeTheyAreTold(t *testing.T) {
+	t.Parallel()
+	var members []journal.Member
+	for i := range 2500 {
+		tenant := "acme"
+		if i%5 == 0 {
+			tenant = "other"
+		}
+		members = append(members, journal.Member{EventMessage: envelope.EventMessage{ID: fmt.Sprintf("e-%d", i)}, Tenant: tenant, Found: i != 3})
+	}
+	d := &journal.OutcomeDetail{
+		Default: journal.MessageResult{Status: envelope.Submitted, ProviderID: "p"},
+		Each:    map[uint32]journal.MessageResult{7: {Status: envelope.Failed, Code: "rejected"}, 8: {}},
+	}
+	first, again := journal.Events("a", 9, members, d), journal.Events("a", 9, members, d)
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Fatal(diff)
+	}
+	seen, n := map[string]bool{}, 0
+	for _, e := range first {
+		if seen[e.ID] || len(e.Messages) > envelope.MaxEventMessages || len(e.Messages) == 0 {
+			t.Errorf("event %s with %d messages", e.ID, len(e.Messages))
+		}
+		seen[e.ID] = true
+		n += len(e.Messages)
+	}
+	if n != 2498 {
+		t.Errorf("%d messages told of, want all but the one not found and the one freed", n)
+	}
+	if other := journal.Events("a", 10, members, d); other[0].ID == first[0].ID {
+		t.Error("another outcome has the same event id")
+	}
+}
