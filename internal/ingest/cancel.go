@@ -1,0 +1,174 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// CancelCounts says what a cancel found.
+type CancelCounts struct {
+	Canceled int `json:"canceled"`  // they will not be sent
+	InFlight int `json:"in_flight"` // on their way right now, or uncertain: not sent again if they come back
+	TooLate  int `json:"too_late"`  // sent, or ended otherwise
+}
+
+// reasonCanceled is the close record's reason.
+const reasonCanceled = "canceled"
+
+func (in *Ingest) deleteMessage(w http.ResponseWriter, r *http.Request) error {
+	t, id := tenant(r.Context()), r.PathValue("id")
+	m, ok := in.status.Message(t.Name, id)
+	if !ok {
+		return in.unknown("message")
+	}
+	return in.answerCancel(w, r, m.EnvelopeID, []status.Message{m})
+}
+
+func (in *Ingest) deleteEnvelope(w http.ResponseWriter, r *http.Request) error {
+	t, id := tenant(r.Context()), r.PathValue("id")
+	msgs, ok := in.messages(t.Name, id)
+	if !ok {
+		return in.unknown("envelope")
+	}
+	return in.answerCancel(w, r, id, msgs)
+}
+
+func (in *Ingest) answerCancel(w http.ResponseWriter, r *http.Request, envelopeID string, msgs []status.Message) error {
+	counts, err := in.cancel(r.Context(), tenant(r.Context()).Name, envelopeID, msgs)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, typeJSON, counts)
+	return nil
+}
+
+// messages returns all messages of an envelope.
+func (in *Ingest) messages(tenant, id string) ([]status.Message, bool) {
+	var all []status.Message
+	for cursor := ""; ; {
+		page, next, ok := in.status.Messages(tenant, id, "", cursor, status.MaxPage)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, page...)
+		if next == "" {
+			return all, true
+		}
+		cursor = next
+	}
+}
+
+// cancel closes what was not handed to a provider. The journal decides: its
+// close record acts on the messages that nobody holds, and stands for those on
+// their way until they come back.
+func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []status.Message) (CancelCounts, error) {
+	var c CancelCounts
+	origin, _, ok := in.status.Origin(tenant, envelopeID)
+	if !ok {
+		p := problem(http.StatusServiceUnavailable, codeUnavailable, "the envelope is not known well enough yet; try again")
+		p.RetryAfter = statusRetry
+		return c, p
+	}
+	open := slices.DeleteFunc(slices.Clone(msgs), func(m status.Message) bool {
+		if m.Status == envelope.Submitted || m.Status.Final() && m.Status != envelope.Canceled {
+			c.TooLate++
+		}
+		return m.Status == envelope.Submitted || m.Status.Final()
+	})
+	if len(open) == 0 {
+		return c, nil
+	}
+	keys := keysOf(origin, open)
+	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
+		Kind: idempotency.Close, Reason: reasonCanceled, Tenant: tenant, Spans: idempotency.Spans(keys),
+	})
+	if err != nil {
+		return c, unavailable(err)
+	}
+	lost := map[uint32]bool{}
+	for _, at := range effect.Lost {
+		lost[at] = true
+		if in.journal.State(keys[at].Key).State == idempotency.Closed {
+			c.TooLate++
+		} else {
+			c.InFlight++
+		}
+	}
+	var won []status.Message
+	for i := range open {
+		if !lost[uint32(i)] {
+			won = append(won, open[i])
+		}
+	}
+	c.Canceled = len(won)
+	if len(won) == len(msgs) {
+		in.unschedule(ctx, tenant, envelopeID)
+	}
+	return c, in.tellCanceled(ctx, seq, tenant, "", won)
+}
+
+// tellCanceled publishes the events of messages that a journal record closed,
+// even if whoever asked for it has gone meanwhile.
+func (in *Ingest) tellCanceled(ctx context.Context, seq uint64, tenant, detail string, msgs []status.Message) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
+	defer cancel()
+	list := make([]envelope.EventMessage, len(msgs))
+	for i := range msgs {
+		list[i] = eventMessage(&msgs[i])
+	}
+	events := journal.ClosedEvents("j"+strconv.FormatUint(seq, 10), tenant, "", envelope.Canceled, detail, in.now().UTC(), list)
+	for {
+		err := journal.Tell(ctx, in.bus, events)
+		if err == nil || !errors.Is(err, bus.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return unavailable(err)
+		case <-time.After(tellAgain):
+		}
+	}
+}
+
+// eventMessage is what an event repeats of a message that a status knows.
+func eventMessage(m *status.Message) envelope.EventMessage {
+	em := envelope.EventMessage{
+		ID: m.ID, EnvelopeID: m.EnvelopeID, To: m.To, Ref: m.Ref, Segments: m.Segments, Attempts: m.Attempts, ReplayOf: m.ReplayOf,
+	}
+	if len(m.TraceID) == 32 {
+		// Statuses keep the trace, not the span; any parent will do to stay in it.
+		em.Traceparent = "00-" + m.TraceID + "-" + m.TraceID[:16] + "-01"
+	}
+	return em
+}
+
+// keysOf names messages in the journal.
+func keysOf(o envelope.Origin, msgs []status.Message) []idempotency.PlacedKey {
+	keys := make([]idempotency.PlacedKey, len(msgs))
+	for i := range msgs {
+		_, index, _ := envelope.SplitMessageID(msgs[i].ID)
+		keys[i].Key = idempotency.Key{Stream: o.Stream, Epoch: o.Epoch, Seq: o.Seq, Index: uint32(index)}
+	}
+	return keys
+}
+
+// unschedule removes the schedule of an envelope of which nothing is left to
+// send. What stays behind if that fails finds its messages closed when it fires.
+func (in *Ingest) unschedule(ctx context.Context, tenant, envelopeID string) {
+	if err := in.bus.CancelSchedule(ctx, scheduleID(tenant, envelopeID)); err != nil {
+		in.log.Warn("schedule not removed", "tenant", tenant, "envelope", envelopeID, "error", err)
+	}
+}
+
+// scheduleID names an envelope's schedule.
+func scheduleID(tenant, envelopeID string) string { return "submit." + tenant + "." + envelopeID }

@@ -1,0 +1,93 @@
+package ingest
+
+import (
+	"strings"
+
+	"github.com/tuma-sms/tuma/internal/route"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// maxPieceBytes bounds the variables and texts of one piece, well below the
+// 1 MiB that a NATS server takes unless told otherwise.
+const maxPieceBytes = 512 << 10
+
+// cut routes every message of a whole submission and groups the messages into
+// pieces, each for one account and no larger than one of its requests. Messages
+// that no account can carry are refused. Routing the same piece again cuts it in
+// the same way.
+func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rejected) {
+	open := map[string]*group{} // by route
+	var order []*group
+	want := route.Want{Provider: p.Provider, Allowed: in.allowed(p.Tenant)}
+	for i := range p.Messages {
+		m := &p.Messages[i]
+		chosen, err := in.routes.Choose(view(p, m), want, in.check)
+		if err != nil {
+			refused = append(refused, rejected(m.Index, m.To, err))
+			continue
+		}
+		key := strings.Join(chosen, " ")
+		g := open[key]
+		if size := messageSize(m); g == nil || len(g.messages) >= in.pieceSize(chosen[0]) || g.bytes+size > maxPieceBytes {
+			g = &group{route: chosen}
+			open[key] = g
+			order = append(order, g)
+		}
+		g.messages, g.bytes = append(g.messages, *m), g.bytes+messageSize(m)
+	}
+	for _, g := range order {
+		part := *p
+		part.Account, part.Route, part.Messages = g.route[0], g.route[1:], g.messages
+		pieces = append(pieces, part)
+	}
+	return pieces, refused
+}
+
+// group is a piece that is being filled.
+type group struct {
+	route    []string
+	messages []envelope.Message
+	bytes    int
+}
+
+func (in *Ingest) pieceSize(account string) int {
+	return max(1, min(in.accounts[account].BatchSize, envelope.MaxPiece))
+}
+
+func (in *Ingest) allowed(tenant string) []string {
+	if t := in.tenants[tenant]; t != nil {
+		return t.Accounts
+	}
+	return nil
+}
+
+// check asks the account itself.
+func (in *Ingest) check(account string, m *providers.Message) error {
+	a := in.accounts[account]
+	if a == nil {
+		return envelope.Refuse(envelope.NoRoute, "provider", "there is no such account")
+	}
+	return a.Check(m)
+}
+
+// view is a message as adapters see it.
+func view(p *envelope.Piece, m *envelope.Message) *providers.Message {
+	out := &providers.Message{
+		ID: envelope.MessageID(p.ID, m.Index), To: m.To, From: p.From, Text: p.Text,
+		Segments: m.Segments, ExpiresAt: p.ExpiresAt,
+	}
+	if p.Template {
+		out.Variables = m.Variables
+	}
+	return out
+}
+
+// messageSize estimates the JSON of a message.
+func messageSize(m *envelope.Message) int {
+	n := 64 + len(m.To) + len(m.Ref)
+	for k, v := range m.Variables {
+		n += len(k) + len(v) + 8
+	}
+	return n
+}

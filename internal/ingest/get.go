@@ -1,0 +1,94 @@
+package ingest
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+func (in *Ingest) getMessage(w http.ResponseWriter, r *http.Request) error {
+	m, ok := in.status.Message(tenant(r.Context()).Name, r.PathValue("id"))
+	if !ok {
+		return in.unknown("message")
+	}
+	in.explain(&m)
+	writeJSON(w, http.StatusOK, typeJSON, m)
+	return nil
+}
+
+func (in *Ingest) getEnvelope(w http.ResponseWriter, r *http.Request) error {
+	e, ok := in.status.Envelope(tenant(r.Context()).Name, r.PathValue("id"))
+	if !ok {
+		return in.unknown("envelope")
+	}
+	writeJSON(w, http.StatusOK, typeJSON, e)
+	return nil
+}
+
+// MessagePage is a page of an envelope's messages.
+type MessagePage struct {
+	Messages []status.Message `json:"messages"`
+	Next     string           `json:"next,omitempty"` // cursor of the next page; absent on the last
+}
+
+func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	filter := envelope.Status(q.Get("status"))
+	if filter != "" && !slices.Contains(allStatuses(), filter) {
+		return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "status is none of ours")
+	}
+	limit, err := number(r, "limit", 0, status.MaxPage)
+	if err != nil {
+		return err
+	}
+	page, next, ok := in.status.Messages(tenant(r.Context()).Name, r.PathValue("id"), filter, q.Get("cursor"), limit)
+	if !ok {
+		return in.unknown("envelope")
+	}
+	for i := range page {
+		in.explain(&page[i])
+	}
+	writeJSON(w, http.StatusOK, typeJSON, MessagePage{page, next})
+	return nil
+}
+
+// unknown answers an id that is not found: 404, but 503 while the statuses are
+// being rebuilt and it may turn up yet.
+func (in *Ingest) unknown(what string) *Problem {
+	if !in.status.Ready() {
+		p := problem(http.StatusServiceUnavailable, codeUnavailable, "statuses are being rebuilt; try again")
+		p.RetryAfter = statusRetry
+		return p
+	}
+	return problem(http.StatusNotFound, codeNotFound, "there is no such "+what)
+}
+
+// explain says what the statuses alone do not know of a message that waits.
+func (in *Ingest) explain(m *status.Message) {
+	if m.Waiting != nil && m.Waiting.Reason == "queue" && m.Provider != "" && in.journal.Paused(m.Provider) {
+		m.Waiting.Reason = "paused"
+	}
+}
+
+func allStatuses() []envelope.Status {
+	return []envelope.Status{
+		envelope.Accepted, envelope.Scheduled, envelope.Submitted, envelope.Uncertain, envelope.Delivered,
+		envelope.Undelivered, envelope.Rejected, envelope.Failed, envelope.Expired, envelope.Canceled,
+	}
+}
+
+// number reads a number of the query; absent is otherwise.
+func number(r *http.Request, name string, otherwise, most int) (int, error) {
+	v := r.URL.Query().Get(name)
+	if v == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > most {
+		return 0, problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), name+" must be a number from 1 to "+strconv.Itoa(most))
+	}
+	return n, nil
+}

@@ -1,0 +1,134 @@
+// Package ingest takes submissions, over HTTP and from the bus: it validates
+// them, chooses their route, and stores them in the accounts' queues. What it
+// has acknowledged is stored; what it refuses is told to whoever submitted it.
+//
+// A submission over HTTP that is one piece for one account goes straight into
+// that account's queue: one store, one answer. Any other is first stored whole
+// in the tenant's own stream, so that it is accepted as one or not at all, and
+// the Hop cuts it, as it does with what clients publish themselves.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/route"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// Tenant is a client of this installation. It is not changed after New.
+type Tenant struct {
+	Name          string
+	Keys          [][32]byte // SHA-256 of its API keys
+	DefaultRegion string     // ISO 3166 alpha-2; empty: national numbers are refused
+	StrictNumbers bool       // refuse numbers that no numbering plan has
+	Operator      bool
+	Senders       []string // empty: any
+	Accounts      []string // empty: any
+	Rate          Rate     // zero: no limit
+}
+
+// Rate is a tenant's limit, in recipients.
+type Rate struct {
+	Messages int
+	Per      time.Duration
+}
+
+// Account is what ingest must know of a provider account.
+type Account struct {
+	Name      string
+	Type      string
+	BatchSize int
+	// Check says whether the account can carry a message at all.
+	Check func(*providers.Message) error
+}
+
+// Options is what New needs. Bus, Journal and Status are required.
+type Options struct {
+	Bus      *bus.Bus
+	Tenants  []Tenant
+	Accounts []Account
+	Routes   []route.Rule
+	Journal  Journal
+	Status   Status
+	Keys     Keys          // nil: only the bus's own window finds repeats
+	Quota    Quota         // nil: rates hold per process
+	Operate  ProviderState // nil: GET /v1/providers tells no details
+	// Span starts a span of the trace that traceparent names (or a new one) and
+	// returns the traceparent that the messages carry on. Nil: theirs is kept.
+	Span func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
+	Now  func() time.Time
+	Log  *slog.Logger
+}
+
+// Ingest is the stage. All methods may be called from many goroutines.
+type Ingest struct {
+	bus      *bus.Bus
+	tenants  map[string]*Tenant
+	accounts map[string]*Account
+	names    []string // of the accounts, in the order given
+	routes   *route.Table
+	journal  Journal
+	status   Status
+	keys     Keys
+	quota    *quota
+	operate  ProviderState
+	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
+	now      func() time.Time
+	log      *slog.Logger
+
+	closing  chan struct{} // closed once: open event streams end
+	closeNow func()
+
+	mu      sync.Mutex
+	streams map[string]int // open event streams, by tenant
+}
+
+// New returns the stage, or an error that names what is missing.
+func New(o Options) (*Ingest, error) {
+	if o.Bus == nil || o.Journal == nil || o.Status == nil {
+		return nil, errors.New("ingest: bus, journal and status are required")
+	}
+	in := &Ingest{
+		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
+		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
+		streams: map[string]int{}, closing: make(chan struct{}),
+	}
+	in.closeNow = sync.OnceFunc(func() { close(in.closing) })
+	if in.now == nil {
+		in.now = time.Now
+	}
+	if in.log == nil {
+		in.log = slog.New(slog.DiscardHandler)
+	}
+	if in.span == nil {
+		in.span = keepTrace
+	}
+	for i := range o.Tenants {
+		t := &o.Tenants[i]
+		if !envelope.ValidName(t.Name) {
+			return nil, fmt.Errorf("ingest: %q is not a tenant's name", t.Name)
+		}
+		in.tenants[t.Name] = t
+	}
+	for i := range o.Accounts {
+		a := &o.Accounts[i]
+		if !envelope.ValidName(a.Name) || a.Check == nil {
+			return nil, fmt.Errorf("ingest: account %q needs a valid name and a check", a.Name)
+		}
+		in.accounts[a.Name] = a
+		in.names = append(in.names, a.Name)
+	}
+	in.quota = newQuota(o.Quota, o.Tenants, in.now, in.log)
+	return in, nil
+}
+
+func keepTrace(ctx context.Context, _, traceparent string) (context.Context, string, func(error)) {
+	return ctx, traceparent, func(error) {}
+}

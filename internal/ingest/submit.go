@@ -1,0 +1,181 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+// receipt is what became of one submission over HTTP.
+type receipt struct {
+	piece    *envelope.Piece // with the accepted messages only
+	refused  []Rejected
+	accounts map[int]string // by index
+	batches  map[string]int // requests by account
+}
+
+// submission is an envelope on its way in.
+type submission struct {
+	tenant *Tenant
+	env    *envelope.Envelope
+	key    string
+	trace  string
+	dryRun bool
+	keep   func() // nil: refuse over the rate; else wait, and call it meanwhile
+}
+
+// submit takes a submission: once it returns without an error and with accepted
+// messages, the bus has stored them. The error is a *Problem; if every recipient
+// is refused, it says so with their refusals.
+func (in *Ingest) submit(ctx context.Context, s submission) (*receipt, error) {
+	if s.dryRun {
+		return in.plan(s, "", in.now())
+	}
+	now := in.now()
+	id := ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
+	if s.key == "" {
+		r, err := in.plan(s, id, now)
+		if err != nil {
+			return nil, err
+		}
+		_, err = in.accept(ctx, s, r, id, "")
+		return r, err
+	}
+	return in.submitKeyed(ctx, s, id, now)
+}
+
+// submitKeyed takes a submission under its idempotency key.
+func (in *Ingest) submitKeyed(ctx context.Context, s submission, id string, now time.Time) (*receipt, error) {
+	body, err := fingerprint(s.env)
+	if err != nil {
+		return nil, err
+	}
+	k := in.claim(ctx, s.tenant.Name, s.key, body, id, now, claimFor)
+	switch k.state {
+	case keyOther:
+		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
+	case keyPending:
+		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key is still being worked on")
+		p.RetryAfter = time.Second
+		return nil, p
+	case keyStored:
+		return in.plan(s, k.id, k.at)
+	}
+	r, err := in.plan(s, id, now)
+	if err != nil {
+		k.drop(ctx)
+		return nil, err
+	}
+	first, err := in.accept(ctx, s, r, msgID(s.tenant.Name, s.key), body)
+	if err != nil {
+		k.drop(ctx) // if it was stored after all, the bus's own window knows the next try
+		return nil, err
+	}
+	if first != nil {
+		k.confirm(ctx, first.id, first.at, r.piece.SendAt)
+		return in.plan(s, first.id, first.at)
+	}
+	k.confirm(ctx, id, now, r.piece.SendAt)
+	return r, nil
+}
+
+// plan prepares and routes a submission without storing anything.
+func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error) {
+	p, refused, err := Prepare(s.tenant, s.env, id, now)
+	if err != nil {
+		out := refusalProblem(http.StatusUnprocessableEntity, err)
+		out.Errors = rejectAll(s.env, err)
+		return nil, out
+	}
+	p.Traceparent = s.trace
+	pieces, unrouted := in.cut(p)
+	r := &receipt{piece: p, refused: append(refused, unrouted...), accounts: map[int]string{}, batches: map[string]int{}}
+	for i := range pieces {
+		r.batches[pieces[i].Account]++
+		for j := range pieces[i].Messages {
+			r.accounts[pieces[i].Messages[j].Index] = pieces[i].Account
+		}
+	}
+	if len(unrouted) > 0 {
+		p.Messages = slices.DeleteFunc(p.Messages, func(m envelope.Message) bool { return r.accounts[m.Index] == "" })
+		slices.SortFunc(r.refused, func(a, b Rejected) int { return a.Index - b.Index })
+	}
+	if len(p.Messages) == 0 {
+		first := r.refused[0]
+		out := problem(http.StatusUnprocessableEntity, string(first.Code), "every recipient is refused; the first: "+first.Detail)
+		out.Errors = r.refused
+		return nil, out
+	}
+	if len(pieces) == 1 && p.SendAt == nil && p.SupersedeKey == "" {
+		r.piece = &pieces[0]
+	}
+	return r, nil
+}
+
+// stored names an earlier submission of the same key.
+type stored struct {
+	id string
+	at time.Time
+}
+
+// accept takes the recipients from the tenant's rate and stores the submission.
+// first is not nil if the bus had it already: then that one counts.
+func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, body string) (first *stored, err error) {
+	n := len(r.piece.Messages)
+	if s.keep != nil {
+		if err := in.quota.wait(ctx, s.tenant.Name, n, s.keep); err != nil {
+			return nil, unavailable(err)
+		}
+	} else if wait := in.quota.take(ctx, s.tenant.Name, n); wait > 0 {
+		return nil, limited(wait)
+	}
+	store := in.storeWhole
+	if r.piece.Account != "" {
+		store = in.storePiece
+	}
+	ack, err := store(ctx, r.piece, msgID, body)
+	if err != nil {
+		var p *Problem
+		if errors.As(err, &p) {
+			return nil, err
+		}
+		return nil, unavailable(err)
+	}
+	if ack.Duplicate && body != "" {
+		return in.repeated(ctx, r.piece.ID, ack, body)
+	}
+	if o, err := in.origin(ctx, ack.Stream, ack.Seq); err == nil {
+		in.status.Register(r.piece, o)
+	}
+	return nil, nil
+}
+
+// repeated reads back what the bus stored first under the key: the keys' store
+// is away or has forgotten, and the bus's own window caught the repeat.
+func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, body string) (*stored, error) {
+	m, err := in.bus.Get(ctx, ack.Stream, ack.Seq)
+	if err != nil {
+		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key was accepted; its id cannot be told right now")
+		p.cause = err
+		return nil, p
+	}
+	if m.Get(headerBody) != body {
+		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
+	}
+	p, err := unpack(m)
+	if err != nil {
+		return nil, err
+	}
+	if p.ID == id { // our own first try, whose answer was lost
+		return nil, nil
+	}
+	return &stored{p.ID, p.AcceptedAt}, nil
+}

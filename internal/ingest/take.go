@@ -1,0 +1,204 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+// laterError says that a submission has to wait for something that is under way,
+// or for its tenant's rate. It is given back meanwhile, so that what was
+// fetched does not grow old here.
+type laterError struct{ wait time.Duration }
+
+func (e *laterError) Error() string { return "ingest: not before " + e.wait.String() }
+
+// takeStored takes a message of a tenant's own stream.
+func (in *Ingest) takeStored(ctx context.Context, t *Tenant, p envelope.Priority, m *bus.Msg) error {
+	origin, err := in.origin(ctx, m.Stream, m.Seq)
+	if err != nil {
+		return err
+	}
+	if m.Subject == bus.AcceptedSubject(t.Name, string(p)) {
+		piece, err := unpack(m)
+		if err != nil || piece.Tenant != t.Name {
+			return fmt.Errorf("%w: not a submission of this tenant", errPoison)
+		}
+		return in.forward(ctx, piece, origin)
+	}
+	return in.takePublished(ctx, t, p, m, origin)
+}
+
+// takeDue takes a submission whose send time has come.
+func (in *Ingest) takeDue(ctx context.Context, m *bus.Msg) error {
+	piece, err := unpack(m)
+	if err != nil || piece.Origin == nil {
+		return fmt.Errorf("%w: not a submission that waited", errPoison)
+	}
+	return in.enqueue(ctx, piece)
+}
+
+// takePublished takes what a client published.
+func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Priority, m *bus.Msg, origin envelope.Origin) (err error) {
+	ctx, trace, end := in.span(ctx, "submit", traceparent(m.Get(headerTrace)))
+	defer func() { end(err) }()
+	s := submission{tenant: t, trace: trace}
+	if s.env, err = envelope.Decode(m.Data); err != nil {
+		why := rejected(0, "", err)
+		nobody := envelope.EventMessage{Error: &envelope.EventError{Code: string(why.Code), Detail: why.Detail}}
+		if err := in.tell(ctx, origin, t.Name, envelope.Rejected, []envelope.EventMessage{nobody}); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errPoison, err)
+	}
+	s.env.Priority = p
+	if s.key, err = busKey(m, s.env); err != nil {
+		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
+	}
+	id := envelopeID(m, origin)
+	if s.key == "" {
+		return in.takeNew(ctx, s, m, origin, id)
+	}
+	body, err := fingerprint(s.env)
+	if err != nil {
+		return err
+	}
+	k := in.claim(ctx, t.Name, s.key, body, id, m.Time, keyHolds)
+	switch k.state {
+	case keyOther:
+		err := envelope.Refuse(envelope.Duplicate, "idempotency_key", "was used with another body")
+		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
+	case keyPending:
+		return &laterError{hopRetry}
+	case keyStored:
+		r, err := in.plan(s, k.id, k.at)
+		if err != nil {
+			return in.reject(ctx, s, origin, err)
+		}
+		return in.tellAccepted(ctx, origin, r.piece)
+	}
+	if err := in.takeNew(ctx, s, m, origin, id); err != nil {
+		return err
+	}
+	k.confirm(ctx, id, m.Time, s.env.SendAt)
+	return nil
+}
+
+// takeNew takes a submission that nobody made before: tells its ids and what is
+// refused of it, and sends it on.
+func (in *Ingest) takeNew(ctx context.Context, s submission, m *bus.Msg, origin envelope.Origin, id string) error {
+	r, err := in.plan(s, id, m.Time)
+	if err != nil {
+		return in.reject(ctx, s, origin, err)
+	}
+	if wait := in.quota.take(ctx, s.tenant.Name, len(r.piece.Messages)); wait > 0 {
+		return &laterError{min(wait, maxGivenBack)}
+	}
+	if err := in.tellRejected(ctx, s.tenant, origin, s.env.Ref, r.refused); err != nil {
+		return err
+	}
+	if err := in.tellAccepted(ctx, origin, r.piece); err != nil {
+		return err
+	}
+	whole := *r.piece
+	whole.Account, whole.Route = "", nil
+	return in.forward(ctx, &whole, origin)
+}
+
+// reject tells why a whole submission was refused.
+func (in *Ingest) reject(ctx context.Context, s submission, origin envelope.Origin, err error) error {
+	var p *Problem
+	if !errors.As(err, &p) || len(p.Errors) == 0 {
+		return err
+	}
+	return in.tellRejected(ctx, s.tenant, origin, s.env.Ref, p.Errors)
+}
+
+// busKey is the idempotency key of what was published: header and field must
+// agree, and without either the publisher's message id counts as one.
+func busKey(m *bus.Msg, e *envelope.Envelope) (string, error) {
+	header := m.Get("Idempotency-Key")
+	if err := envelope.CheckKey("Idempotency-Key", header); err != nil {
+		return "", err
+	}
+	if header != "" && e.IdempotencyKey != "" && header != e.IdempotencyKey {
+		return "", envelope.Refuse(envelope.InvalidEnvelope, "idempotency_key", "differs from the header Idempotency-Key")
+	}
+	for _, key := range []string{header, e.IdempotencyKey, m.Get("Nats-Msg-Id")} {
+		if key != "" {
+			return key, nil
+		}
+	}
+	return "", nil
+}
+
+// envelopeID derives an envelope's id from where and when it was published, so
+// that taking it again gives the same id.
+func envelopeID(m *bus.Msg, o envelope.Origin) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d:%s", len(o.Stream), o.Stream)
+	var place [16]byte
+	binary.BigEndian.PutUint64(place[:8], uint64(o.Epoch))
+	binary.BigEndian.PutUint64(place[8:], o.Seq)
+	h.Write(place[:])
+	var id ulid.ULID
+	copy(id[6:], h.Sum(nil))
+	if err := id.SetTime(ulid.Timestamp(m.Time)); err != nil {
+		return id.String() // a time beyond the year 10889: the hash alone is unique
+	}
+	return id.String()
+}
+
+// tellAccepted publishes the ids of a submission that came over the bus.
+func (in *Ingest) tellAccepted(ctx context.Context, o envelope.Origin, p *envelope.Piece) error {
+	return in.tell(ctx, o, p.Tenant, envelope.Accepted, eventMessages(p))
+}
+
+// tellRejected publishes refusals of a submission that came over the bus.
+func (in *Ingest) tellRejected(ctx context.Context, t *Tenant, o envelope.Origin, ref string, refused []Rejected) error {
+	msgs := make([]envelope.EventMessage, len(refused))
+	for i, r := range refused {
+		msgs[i] = envelope.EventMessage{
+			Index: &refused[i].Index, To: r.To, Ref: ref, Error: &envelope.EventError{Code: string(r.Code), Detail: r.Detail},
+		}
+	}
+	return in.tell(ctx, o, t.Name, envelope.Rejected, msgs)
+}
+
+// tell publishes an event of each thousand messages of one submission. Its
+// detail is the sequence that the publisher's ack named.
+func (in *Ingest) tell(ctx context.Context, o envelope.Origin, tenant string, s envelope.Status, msgs []envelope.EventMessage) error {
+	var events []envelope.Event
+	for i, chunk := range slices.Collect(slices.Chunk(msgs, envelope.MaxEventMessages)) {
+		events = append(events, envelope.Event{
+			ID:   journal.EventID("ingest", place(o), string(s), strconv.Itoa(i)),
+			Time: in.now().UTC(), Tenant: tenant, Status: s, Detail: "sequence " + strconv.FormatUint(o.Seq, 10), Messages: chunk,
+		})
+	}
+	return journal.Tell(ctx, in.bus, events)
+}
+
+func eventMessages(p *envelope.Piece) []envelope.EventMessage {
+	msgs := make([]envelope.EventMessage, len(p.Messages))
+	for i := range p.Messages {
+		msgs[i] = journal.EventMessage(p, &p.Messages[i])
+	}
+	return msgs
+}
+
+// place names an origin in ids.
+func place(o envelope.Origin) string {
+	return strings.Join([]string{o.Stream, strconv.FormatInt(o.Epoch, 36), strconv.FormatUint(o.Seq, 36)}, "-")
+}
