@@ -1,0 +1,217 @@
+// Package dlr takes in what gateways say on their own: delivery reports and
+// messages from handsets. A callback is stored raw before it is answered, so a
+// storm costs one write each and a report that nobody understands yet is not
+// lost. What it means is found out afterwards, from the journal.
+//
+// A report is matched to a message by the batch in the URL that it came to, by
+// the reference it echoes, by the gateway's id, or by its number, in this order.
+// One that fits no message is kept and tried again for three days; one that fits
+// two settles neither.
+package dlr
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// Keep is how long a report may wait for its message, and a message for its report.
+const Keep = 72 * time.Hour
+
+// Limiter hands out the account's right to make one request.
+type Limiter interface {
+	// Slot blocks until a request may start, or ctx is done.
+	Slot(ctx context.Context) error
+}
+
+// Statuses says what is known of a message, so that no status regresses and
+// none is told twice.
+type Statuses interface {
+	Current(messageID string) (envelope.Status, bool)
+	Apply(*envelope.Event)
+	Ready() bool
+}
+
+// Observer is told what happens, for metrics and traces. Its methods are called
+// from many goroutines and must not block.
+type Observer interface {
+	// Callbacks counts what became of callbacks or reports; see the classes.
+	Callbacks(account string, class Class, n int)
+	// Told tells of an event that was stored.
+	Told(e *envelope.Event)
+	// Unmatched is how many reports wait for a message, over all accounts.
+	Unmatched(n int)
+}
+
+// Class is what became of a callback or report.
+type Class string
+
+// The classes.
+const (
+	Stored      Class = "stored"      // answered 2xx
+	Repeated    Class = "repeated"    // answered 2xx: it was stored before
+	Refused     Class = "refused"     // wrong token, signature, user or password
+	Unavailable Class = "unavailable" // answered 503: the bus did not take it
+	Matched     Class = "matched"     // belongs to a message, whether its status changed or not
+	Parked      Class = "parked"      // belongs to no message yet
+	Unmatched   Class = "unmatched"   // given up after three days
+	Quarantined Class = "quarantined" // names a message that its batch does not have
+	Unsaid      Class = "unsaid"      // says nothing that settles a message
+	Poison      Class = "poison"      // cannot be read; a dead letter
+	Homeless    Class = "homeless"    // inbound to a number that no tenant has
+)
+
+// Account is one configured provider login.
+type Account struct {
+	Name     string
+	Provider providers.Provider
+	Secrets  []string          // callback_token, newest first
+	Inbound  map[string]string // number -> tenant
+	Tenant   string            // of every number if Inbound is empty; empty: of none
+	Poll     Poll
+	Limiter  Limiter // of look-ups; nil: they are not limited
+}
+
+// Poll says when a batch is first asked for and how often after that. The
+// waiting grows to half of the batch's age.
+type Poll struct{ After, Every time.Duration }
+
+// Options of a Collector.
+type Options struct {
+	Bus      *bus.Bus
+	Journal  *journal.Journal // must not run yet
+	Statuses Statuses
+	Accounts []Account
+	Observer Observer // nil: none
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Collector takes in callbacks and settles messages by them. Several collectors
+// share the work.
+type Collector struct {
+	o        Options
+	accounts map[string]*account
+	batches  *batches
+	seen     *recent // callbacks that are stored already
+	inbound  *recent // messages from handsets that are published already
+	ready    atomic.Bool
+}
+
+// account is an Account with what its adapter can do.
+type account struct {
+	Account
+	reporter providers.Reporter // nil: no callbacks
+	receiver providers.Receiver // nil: no inbound
+	poller   providers.Poller   // nil: no look-ups
+	urls     bool               // each batch has its own callback URL
+	index    *index             // nil if urls: the URL says the batch
+	gate     chan struct{}      // callbacks of this account being stored
+}
+
+// atOnce bounds how many callbacks of one account wait for the bus: a storm of
+// one gateway must not take the others' room.
+const atOnce = 2048
+
+// New returns a Collector. It watches the journal, which must not run yet.
+func New(o Options) (*Collector, error) {
+	if o.Bus == nil || o.Journal == nil || o.Statuses == nil {
+		return nil, errors.New("dlr: Bus, Journal and Statuses are needed")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	c := &Collector{o: o, accounts: map[string]*account{}, seen: newRecent(seenAtMost), inbound: newRecent(seenAtMost)}
+	c.batches = newBatches(o.Bus, cachedMessages)
+	for _, in := range o.Accounts {
+		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}
+		a.reporter, _ = in.Provider.(providers.Reporter)
+		a.receiver, _ = in.Provider.(providers.Receiver)
+		a.poller, _ = in.Provider.(providers.Poller)
+		a.Inbound = map[string]string{}
+		for number, tenant := range in.Inbound {
+			a.Inbound[strings.TrimPrefix(number, "+")] = tenant
+		}
+		if !a.urls {
+			a.index = newIndex(in.Name)
+			o.Journal.Watch(a.index.watch)
+		}
+		c.accounts[in.Name] = a
+	}
+	return c, nil
+}
+
+// Ready reports whether reports are being matched. Callbacks are taken before.
+func (c *Collector) Ready() bool { return c.ready.Load() }
+
+// Run matches what was stored until ctx is done, and returns when all its
+// goroutines have ended. It waits for the journal and the statuses first.
+func (c *Collector) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	remembered := make(chan struct{})
+	running.Go(func() { c.rememberInbound(ctx, sync.OnceFunc(func() { close(remembered) })) })
+	for _, ready := range []<-chan struct{}{c.o.Journal.Ready(), remembered} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	for !c.o.Statuses.Ready() {
+		if !sleep(ctx, 20*time.Millisecond) {
+			return nil
+		}
+	}
+	for _, a := range c.accounts {
+		if a.reporter != nil {
+			running.Go(func() { c.follow(ctx, a, source{kind: kindReport}) })
+			running.Go(func() { c.follow(ctx, a, source{kind: kindParked, parked: true}) })
+		}
+		if a.receiver != nil {
+			running.Go(func() { c.followInbound(ctx, a) })
+		}
+		if a.poller != nil {
+			running.Go(func() { c.followOutcomes(ctx, a) })
+		}
+	}
+	running.Go(func() { c.gauge(ctx) })
+	c.ready.Store(true)
+	<-ctx.Done()
+	c.ready.Store(false)
+	return nil
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// nobody observes nothing.
+type nobody struct{}
+
+func (nobody) Callbacks(string, Class, int) {}
+func (nobody) Told(*envelope.Event)         {}
+func (nobody) Unmatched(int)                {}

@@ -1,0 +1,282 @@
+package dlr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+const (
+	groupSize   = 1000   // callbacks looked at together: their events are grouped
+	maxEarly    = 50_000 // reports whose message is on its way out
+	maxWaiting  = 100_000
+	retryBus    = time.Second
+	longestNap  = 2 * time.Second // of an early report
+	longestWait = 5 * time.Minute // of a parked one
+)
+
+// source is where an account's reports are read: as they came, or parked.
+type source struct {
+	kind   string
+	parked bool
+}
+
+func (s source) consumer(account string) bus.Consumer {
+	c := bus.Consumer{
+		Stream: bus.CallbackStream, Name: s.kind + "-" + account, Filters: []string{bus.CallbackSubject(account, s.kind)},
+		Prefetch: 2 * groupSize, MaxPending: maxEarly,
+	}
+	if s.parked {
+		c.MaxPending = maxWaiting
+	}
+	return c
+}
+
+// follow matches an account's reports until ctx is done, as many at a time as
+// there are.
+func (c *Collector) follow(ctx context.Context, a *account, s source) {
+	p := c.pull(ctx, s.consumer(a.Name))
+	if p == nil {
+		return
+	}
+	defer p.Stop()
+	feed := make(chan *bus.Msg, groupSize)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() {
+		defer close(feed)
+		for {
+			m, err := p.Next(ctx)
+			if err != nil {
+				return
+			}
+			select {
+			case feed <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for first := range feed {
+		msgs := []*bus.Msg{first}
+		for more := true; more && len(msgs) < groupSize; {
+			select {
+			case m, ok := <-feed:
+				if more = ok; ok {
+					msgs = append(msgs, m)
+				}
+			default:
+				more = false
+			}
+		}
+		c.handle(ctx, a, s, msgs)
+	}
+}
+
+// pull opens a consumer, however long that takes. It returns nil when ctx is done.
+func (c *Collector) pull(ctx context.Context, spec bus.Consumer) *bus.Puller {
+	for {
+		p, err := c.o.Bus.Pull(ctx, spec)
+		if err == nil {
+			return p
+		}
+		if ctx.Err() == nil {
+			c.o.Log.Warn("consumer waits", "consumer", spec.Name, "error", err)
+		}
+		if !sleep(ctx, retryBus) {
+			return nil
+		}
+	}
+}
+
+// callback is one stored callback and the reports in it.
+type callback struct {
+	msg    *bus.Msg
+	at     time.Time
+	items  []item
+	poison error // what of it could not be read
+}
+
+// handle settles a group of callbacks.
+func (c *Collector) handle(ctx context.Context, a *account, s source, msgs []*bus.Msg) {
+	callbacks := make([]callback, len(msgs))
+	var all []item
+	for i, m := range msgs {
+		callbacks[i] = c.parse(a, m)
+		all = append(all, callbacks[i].items...)
+	}
+	if err := c.settle(ctx, a, all); err != nil {
+		if ctx.Err() == nil {
+			c.o.Log.Warn("reports wait for the bus", "account", a.Name, "callbacks", len(msgs), "error", err)
+		}
+		for _, m := range msgs {
+			_ = m.Nak(retryBus) // a lost one comes again after AckWait
+		}
+		return
+	}
+	counts := map[Class]int{}
+	var parking []parking
+	for i := range callbacks {
+		cb := &callbacks[i]
+		n := len(cb.items)
+		cb.items, all = all[:n], all[n:]
+		if p, ok := c.release(ctx, a, s, cb, counts); ok {
+			parking = append(parking, p)
+		}
+	}
+	for _, p := range parking {
+		p.finish(ctx)
+	}
+	for class, n := range counts {
+		c.o.Observer.Callbacks(a.Name, class, n)
+	}
+}
+
+func (c *Collector) parse(a *account, m *bus.Msg) callback {
+	out := callback{msg: m, at: m.Time}
+	cb, batch, err := readRaw(m.Data)
+	if err != nil {
+		out.poison = err
+		return out
+	}
+	out.at = cb.Time
+	reports, err := parseReports(a.reporter, cb)
+	out.poison = err
+	for _, r := range reports {
+		out.items = append(out.items, item{report: r, batch: batch, at: cb.Time, tries: int(m.Delivered)})
+	}
+	return out
+}
+
+// parseReports survives a parser that does not: one callback must not stop all.
+func parseReports(r providers.Reporter, cb *providers.Callback) (reports []providers.Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			reports, err = nil, errPanic
+		}
+	}()
+	return r.ParseReports(cb)
+}
+
+var errPanic = errors.New("dlr: the adapter's parser panicked")
+
+// release acks a callback all of whose reports are done with, gives it back if
+// one is early, and parks it if one fits no message yet.
+func (c *Collector) release(ctx context.Context, a *account, s source, cb *callback, counts map[Class]int) (p parking, park bool) {
+	waits, parks := false, false
+	for i := range cb.items {
+		waits = waits || cb.items[i].class == early
+		parks = parks || cb.items[i].class == Parked
+	}
+	tries := int(cb.msg.Delivered)
+	if waits {
+		_ = cb.msg.Nak(grow(50*time.Millisecond, tries, longestNap))
+		return p, false
+	}
+	if parks && s.parked && c.o.Now().Sub(cb.at) < Keep {
+		_ = cb.msg.Nak(grow(time.Second, tries, longestWait))
+		return p, false
+	}
+	if cb.poison != nil {
+		if err := c.bury(ctx, a, cb.msg, cb.poison); err != nil {
+			_ = cb.msg.Nak(retryBus)
+			return p, false
+		}
+		counts[Poison]++
+	}
+	for i := range cb.items {
+		class := cb.items[i].class
+		if class == Parked && s.parked {
+			class = Unmatched
+			c.o.Log.Warn("report given up: no message in three days", "account", a.Name, "seq", cb.msg.Seq)
+		}
+		if class == Quarantined {
+			c.o.Log.Warn("report names no message of its batch", "account", a.Name, "seq", cb.msg.Seq)
+		}
+		counts[class]++
+	}
+	if parks && !s.parked {
+		return c.park(a, cb.msg), true
+	}
+	_ = cb.msg.Ack() // a lost one brings it again, which changes nothing
+	return p, false
+}
+
+// grow doubles least with every try after the first, up to most.
+func grow(least time.Duration, tries int, most time.Duration) time.Duration {
+	return min(least<<min(max(tries-1, 0), 20), most)
+}
+
+// parking is a callback on its way to where it waits for its message. It waits
+// apart from the others: what is given back counts as handed out, and a flood of
+// reports on nothing would stop the flow of those on something.
+type parking struct {
+	msg     *bus.Msg
+	pending bus.Pending
+	err     error
+}
+
+func (c *Collector) park(a *account, m *bus.Msg) parking {
+	p, err := c.o.Bus.PublishAsync(bus.Out{
+		Subject: bus.CallbackSubject(a.Name, kindParked), Data: m.Data, MsgID: "park." + strconv.FormatUint(m.Seq, 10),
+	})
+	return parking{m, p, err}
+}
+
+func (p parking) finish(ctx context.Context) {
+	err := p.err
+	if err == nil {
+		_, err = p.pending.Wait(ctx)
+	}
+	if err != nil {
+		_ = p.msg.Nak(retryBus)
+		return
+	}
+	_ = p.msg.Ack()
+}
+
+// bury makes a dead letter of what cannot be read.
+func (c *Collector) bury(ctx context.Context, a *account, m *bus.Msg, cause error) error {
+	data, err := json.Marshal(envelope.DeadLetter{
+		Time: c.o.Now().UTC(), Account: a.Name, Reason: envelope.DeadPoison, Subject: m.Subject, Raw: m.Data,
+		Error: &envelope.EventError{Code: string(envelope.DeadPoison), Detail: cause.Error()},
+	})
+	if err != nil {
+		return fmt.Errorf("dlr: dead letter: %w", err)
+	}
+	_, err = c.o.Bus.Publish(ctx, bus.Out{
+		Subject: bus.DeadSubject(a.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison." + m.Stream + "." + strconv.FormatUint(m.Seq, 10),
+	})
+	if err == nil {
+		c.o.Log.Warn("callback unreadable", "account", a.Name, "seq", m.Seq)
+	}
+	return err
+}
+
+// gauge tells how many reports wait for a message.
+func (c *Collector) gauge(ctx context.Context) {
+	for {
+		n := 0
+		for _, a := range c.accounts {
+			if a.reporter == nil {
+				continue
+			}
+			waiting, unsettled, err := c.o.Bus.Backlog(ctx, bus.CallbackStream, source{kind: kindParked}.consumer(a.Name).Name)
+			if err == nil {
+				n += int(waiting) + unsettled
+			}
+		}
+		c.o.Observer.Unmatched(n)
+		if !sleep(ctx, 10*time.Second) {
+			return
+		}
+	}
+}

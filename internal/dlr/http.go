@@ -1,0 +1,156 @@
+package dlr
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+const (
+	maxBody     = 64 << 10
+	readTimeout = 5 * time.Second
+	retryAfter  = "5" // seconds, told with a 503
+)
+
+// Handler serves /dlr/{account}/{token} and /inbound/{account}/{token}. It
+// answers 2xx only once the bus has stored the callback. Neither path nor query
+// may be logged by whoever wraps it: both carry secrets.
+func (c *Collector) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, token := range []string{"", "/{token}"} {
+		mux.HandleFunc("/dlr/{account}"+token, func(w http.ResponseWriter, r *http.Request) {
+			c.take(w, r, kindReport, http.MethodGet, http.MethodPost)
+		})
+		mux.HandleFunc("/inbound/{account}"+token, func(w http.ResponseWriter, r *http.Request) {
+			c.take(w, r, kindInbound, http.MethodPost)
+		})
+	}
+	return mux
+}
+
+func (c *Collector) take(w http.ResponseWriter, r *http.Request, kind string, methods ...string) {
+	w.Header().Set("Cache-Control", "no-store")
+	a := c.accounts[r.PathValue("account")]
+	if a == nil || kind == kindReport && a.reporter == nil || kind == kindInbound && a.receiver == nil {
+		refuse(w, http.StatusNotFound)
+		return
+	}
+	allowed := false
+	for _, m := range methods {
+		allowed = allowed || r.Method == m
+	}
+	if !allowed { // HEAD too: whoever looks ahead must not settle anything
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		refuse(w, http.StatusMethodNotAllowed)
+		return
+	}
+	batch, ok := a.trusts(kind, r.PathValue("token"))
+	if !ok {
+		c.o.Observer.Callbacks(a.Name, Refused, 1)
+		refuse(w, http.StatusNotFound)
+		return
+	}
+	cb, status := c.read(w, r)
+	if status != 0 {
+		refuse(w, status)
+		return
+	}
+	if (kind == kindReport || r.PathValue("token") == "") && a.reporter.VerifyReport(cb) != nil {
+		c.o.Observer.Callbacks(a.Name, Refused, 1)
+		refuse(w, http.StatusUnauthorized)
+		return
+	}
+	c.answer(w, r, a, kind, cb, batch)
+}
+
+// trusts says whether a URL's token lets its bearer speak for the account, and
+// for which batch if it is a capability.
+func (a *account) trusts(kind, token string) (batch string, ok bool) {
+	switch {
+	case token == "":
+		return "", a.reporter != nil && a.reporter.SelfVerifying()
+	case a.urls && kind == kindReport:
+		return BatchOf(a.Secrets, a.Name, token)
+	}
+	return "", isSecret(a.Secrets, token)
+}
+
+// read reads the request within its limits; status is 0 if it could.
+func (c *Collector) read(w http.ResponseWriter, r *http.Request) (cb *providers.Callback, status int) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // not every writer has one; servers do
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, http.StatusRequestEntityTooLarge
+	case err != nil:
+		return nil, http.StatusBadRequest
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || len(query) == 0 && len(body) == 0 {
+		return nil, http.StatusBadRequest
+	}
+	return &providers.Callback{Method: r.Method, Header: r.Header, Query: query, Body: body, Time: c.o.Now().UTC()}, 0
+}
+
+// answer stores a callback and answers it.
+func (c *Collector) answer(w http.ResponseWriter, r *http.Request, a *account, kind string, cb *providers.Callback, batch string) {
+	contentType, body := "", []byte(nil)
+	if kind == kindInbound {
+		// What cannot be read is stored all the same and becomes a dead letter.
+		_, contentType, body, _ = a.parseInbound(cb)
+	}
+	stored := newRaw(cb, batch)
+	id := stored.id(a.Name, kind, a.reporter != nil && a.reporter.SelfVerifying())
+	class := Repeated
+	if !c.seen.has(id) {
+		class = Stored
+		if !c.store(r, a, kind, &stored, id) {
+			c.o.Observer.Callbacks(a.Name, Unavailable, 1)
+			w.Header().Set("Retry-After", retryAfter)
+			refuse(w, http.StatusServiceUnavailable)
+			return
+		}
+		c.seen.add(id)
+	}
+	c.o.Observer.Callbacks(a.Name, class, 1)
+	if contentType != "" {
+		w.Header().Set("Content-Type", contentType)
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body) // it is stored: a caller who is gone will call again
+}
+
+// store waits until the bus has the callback.
+func (c *Collector) store(r *http.Request, a *account, kind string, cb *raw, id string) bool {
+	if !c.o.Bus.Connected() {
+		return false
+	}
+	select {
+	case a.gate <- struct{}{}:
+		defer func() { <-a.gate }()
+	default:
+		return false
+	}
+	data, err := json.Marshal(cb)
+	if err != nil {
+		return false
+	}
+	p, err := c.o.Bus.PublishAsync(bus.Out{Subject: bus.CallbackSubject(a.Name, kind), Data: data, MsgID: id})
+	if err == nil {
+		_, err = p.Wait(r.Context())
+	}
+	if err != nil {
+		c.o.Log.Warn("callback not stored", "account", a.Name, "error", err)
+	}
+	return err == nil
+}
+
+func refuse(w http.ResponseWriter, status int) { http.Error(w, http.StatusText(status), status) }

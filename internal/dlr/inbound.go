@@ -1,0 +1,125 @@
+package dlr
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// Inbound is a message from a handset as tenants get it, on
+// sms.inbound.TENANT.ACCOUNT.
+type Inbound struct {
+	ID       string    `json:"id"` // stable: the same message has it each time
+	Time     time.Time `json:"time"`
+	Tenant   string    `json:"tenant"`
+	Provider string    `json:"provider"` // account
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Text     string    `json:"text"`
+	// TransactionID is the gateway's own id of the message.
+	TransactionID string `json:"transaction_id"`
+}
+
+// tenant is whose number it is that a handset has written to; empty: nobody's.
+func (a *account) tenant(number string) string {
+	if len(a.Inbound) == 0 {
+		return a.Tenant
+	}
+	return a.Inbound[strings.TrimPrefix(number, "+")]
+}
+
+func (a *account) parseInbound(cb *providers.Callback) (in providers.Inbound, contentType string, answer []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errPanic
+		}
+	}()
+	return a.receiver.ParseInbound(cb)
+}
+
+// followInbound publishes an account's messages from handsets until ctx is done.
+func (c *Collector) followInbound(ctx context.Context, a *account) {
+	p := c.pull(ctx, bus.Consumer{
+		Stream: bus.CallbackStream, Name: kindInbound + "-" + a.Name, Filters: []string{bus.CallbackSubject(a.Name, kindInbound)},
+	})
+	if p == nil {
+		return
+	}
+	defer p.Stop()
+	for {
+		m, err := p.Next(ctx)
+		if err != nil {
+			return
+		}
+		class, err := c.deliver(ctx, a, m)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.o.Log.Warn("inbound message waits", "account", a.Name, "seq", m.Seq, "error", err)
+			}
+			_ = m.Nak(retryBus) // a lost one comes again after AckWait
+			continue
+		}
+		c.o.Observer.Callbacks(a.Name, class, 1)
+		_ = m.Ack()
+	}
+}
+
+// deliver hands one message from a handset to its tenant.
+func (c *Collector) deliver(ctx context.Context, a *account, m *bus.Msg) (Class, error) {
+	cb, _, err := readRaw(m.Data)
+	var in providers.Inbound
+	if err == nil {
+		in, _, _, err = a.parseInbound(cb)
+	}
+	if err != nil {
+		return Poison, c.bury(ctx, a, m, err)
+	}
+	tenant := a.tenant(in.To)
+	if tenant == "" {
+		c.o.Log.Warn("inbound message to a number that no tenant has", "account", a.Name, "seq", m.Seq)
+		return Homeless, nil
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s", a.Name, in.ID))
+	id := hex.EncodeToString(sum[:16])
+	if c.inbound.has(id) {
+		return Repeated, nil
+	}
+	data, err := json.Marshal(Inbound{
+		ID: id, Time: in.Time, Tenant: tenant, Provider: a.Name, From: in.From, To: in.To, Text: in.Text, TransactionID: in.ID,
+	})
+	if err != nil {
+		return "", fmt.Errorf("dlr: inbound: %w", err)
+	}
+	if _, err := c.o.Bus.Publish(ctx, bus.Out{Subject: bus.InboundSubject(tenant, a.Name), Data: data, MsgID: id}); err != nil {
+		return "", err
+	}
+	c.inbound.add(id)
+	return Matched, nil
+}
+
+// rememberInbound learns which messages from handsets were published already, in
+// the week that the stream keeps them, by any collector. caught is called once
+// when it knows.
+func (c *Collector) rememberInbound(ctx context.Context, caught func()) {
+	from := uint64(0)
+	for {
+		err := c.o.Bus.Tail(ctx, bus.Tail{Stream: bus.InboundStream, From: from, HeadersOnly: true}, func(m *bus.Msg) {
+			c.inbound.add(m.Get("Nats-Msg-Id"))
+			from = m.Seq + 1
+		}, caught)
+		if ctx.Err() != nil {
+			return
+		}
+		c.o.Log.Warn("inbound tail interrupted", "error", err)
+		if !sleep(ctx, retryBus) {
+			return
+		}
+	}
+}

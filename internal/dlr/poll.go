@@ -1,0 +1,164 @@
+package dlr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+const (
+	pollWait = 2 * time.Minute // after which another collector takes a look-up over
+	maxPolls = 200_000         // batches of an account that wait for a look-up
+)
+
+// followOutcomes looks up the batches of an account whose gateway does not call.
+//
+// The schedule is a durable consumer of the account's outcomes in the journal:
+// an outcome is given back with the time until its next look-up, and acked when
+// there is nothing left to learn. That needs no state of ours, so a killed
+// collector loses nothing, and an outcome is handed to one collector at a time,
+// so several do not ask twice. The price: after a restart of the server, which
+// forgets delays, waiting batches are asked once too early.
+func (c *Collector) followOutcomes(ctx context.Context, a *account) {
+	p := c.pull(ctx, bus.Consumer{
+		Stream: bus.JournalStream, Name: "poll-" + a.Name, Filters: []string{bus.JournalSubject(string(idempotency.Outcome), a.Name)},
+		AckWait: pollWait, MaxPending: maxPolls, Prefetch: 32,
+	})
+	if p == nil {
+		return
+	}
+	defer p.Stop()
+	for {
+		m, err := p.Next(ctx)
+		if err != nil {
+			return
+		}
+		again, err := c.lookUp(ctx, a, m)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			c.o.Log.Warn("look-up failed", "account", a.Name, "journal", m.Seq, "error", err)
+		}
+		if again > 0 {
+			_ = m.Nak(again) // a lost one comes again after AckWait
+			continue
+		}
+		_ = m.Ack()
+	}
+}
+
+// lookUp asks for the state of one outcome's messages. It returns when to do so
+// again; 0: never.
+func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again time.Duration, err error) {
+	age := c.o.Now().Sub(m.Time)
+	if wait := a.Poll.After - age; wait > 0 {
+		return wait, nil
+	}
+	var r idempotency.Record
+	if json.Unmarshal(m.Data, &r) != nil || age > Keep {
+		return 0, nil
+	}
+	d, err := journal.Outcome(&r)
+	if err != nil {
+		return 0, nil // an outcome that tells nothing has nothing to look up
+	}
+	ids := taken(&d)
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	again = max(a.Poll.Every, age/2, time.Second)
+	b, err := c.batches.get(ctx, a.Name, r.Intent)
+	if errors.Is(err, bus.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return again, err
+	}
+	if c.settled(b) {
+		return 0, nil
+	}
+	all := true
+	for _, id := range ids {
+		_ = m.InProgress() // a slot may be long in coming; without it another collector asks too
+		done, err := c.poll(ctx, a, b, id)
+		if err != nil {
+			var e *providers.Error
+			if errors.As(err, &e) {
+				again = max(again, e.RetryAfter)
+			}
+			return again, err
+		}
+		all = all && done
+	}
+	if all {
+		again = 0
+	}
+	return again, nil
+}
+
+// poll makes one request for one of the gateway's ids.
+func (c *Collector) poll(ctx context.Context, a *account, b *batch, id string) (done bool, err error) {
+	if a.Limiter != nil {
+		if err := a.Limiter.Slot(ctx); err != nil {
+			return false, err
+		}
+	}
+	reports, done, err := a.poller.Poll(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	now, batchID := c.o.Now().UTC(), journal.BatchID(c.o.Journal.Epoch(), b.seq)
+	items := make([]item, len(reports))
+	for i, r := range reports {
+		items[i] = item{report: r, batch: batchID, at: now, tries: patience}
+	}
+	if err := c.settle(ctx, a, items); err != nil {
+		return false, err
+	}
+	counts := map[Class]int{}
+	for i := range items {
+		if counts[items[i].class]++; items[i].class == early {
+			done = false
+		}
+	}
+	for class, n := range counts {
+		c.o.Observer.Callbacks(a.Name, class, n)
+	}
+	return done, nil
+}
+
+// settled reports whether nothing of a batch waits for a report.
+func (c *Collector) settled(b *batch) bool {
+	for i := range b.members {
+		current, ok := c.o.Statuses.Current(b.members[i].ID)
+		if b.members[i].Found && (!ok || !current.Final()) {
+			return false
+		}
+	}
+	return true
+}
+
+// taken are the gateway's ids of the messages that it took.
+func taken(d *journal.OutcomeDetail) []string {
+	var ids []string
+	seen := map[string]bool{}
+	add := func(r journal.MessageResult) {
+		if r.ProviderID != "" && !seen[r.ProviderID] && r.Status != envelope.Failed {
+			seen[r.ProviderID] = true
+			ids = append(ids, r.ProviderID)
+		}
+	}
+	add(d.Default)
+	for _, r := range d.Each {
+		add(r)
+	}
+	return ids
+}

@@ -1,0 +1,225 @@
+package dlr
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// patience is how often a report waits for the events of its message's answer,
+// which are on their way or died with a dispatcher, before it tells `submitted`
+// itself. With the delays of follow that is some three seconds.
+const patience = 6
+
+// settle matches reports and does what they say. Afterwards every item has its
+// class; those that are Matched are done with. An error is trouble with the
+// bus: everything may be settled again.
+func (c *Collector) settle(ctx context.Context, a *account, items []item) error {
+	var found []*item
+	for i := range items {
+		it := &items[i]
+		if wanted(it.report.Status) == "" {
+			it.class = Unsaid // kept where it is; it changes nothing
+			continue
+		}
+		if err := c.find(ctx, a, it); err != nil {
+			return err
+		}
+		if it.class == Matched {
+			found = append(found, it)
+		}
+	}
+	proved, err := c.prove(ctx, a, found)
+	if err != nil {
+		return err
+	}
+	events := c.changes(a, found, proved)
+	if err := journal.Tell(ctx, c.o.Bus, events); err != nil {
+		return err
+	}
+	for i := range events {
+		c.o.Statuses.Apply(&events[i])
+		c.o.Observer.Told(&events[i])
+	}
+	return nil
+}
+
+// prove sees to it that nobody sends again what a report says was taken. A
+// message of which nobody knew is settled by an outcome of the very attempt; one
+// that was freed since, or is being tried again, is closed for when it is free.
+// It returns the messages that this made `submitted`, and makes those early
+// whose attempt is still under way.
+func (c *Collector) prove(ctx context.Context, a *account, found []*item) (proved map[*item]bool, err error) {
+	keys := make([]idempotency.Key, len(found))
+	for i, it := range found {
+		keys[i] = it.b.placed(it.pos).Key
+	}
+	unsettled := map[*batch][]*item{}
+	var freed []*item
+	c.o.Journal.States(keys, func(i int, s idempotency.MessageState) {
+		it := found[i]
+		switch {
+		case s.State == idempotency.Closed, s.CloseStands == reported:
+		case s.State == idempotency.Taken && s.Intent == it.b.seq:
+			it.class = early
+		case s.State == idempotency.Unsettled && s.Intent == it.b.seq:
+			unsettled[it.b] = append(unsettled[it.b], it)
+		default:
+			freed = append(freed, it)
+		}
+	})
+	proved = map[*item]bool{}
+	for b, its := range unsettled {
+		if err := c.accept(ctx, a, b, its); err != nil {
+			return nil, err
+		}
+		for _, it := range its {
+			proved[it] = it.class == Matched
+		}
+	}
+	if len(freed) > 0 {
+		if err := c.close(ctx, a, freed); err != nil {
+			return nil, err
+		}
+		for _, it := range freed {
+			proved[it] = true
+		}
+	}
+	return proved, nil
+}
+
+// accept writes that a gateway took messages of which it was not known.
+func (c *Collector) accept(ctx context.Context, a *account, b *batch, its []*item) error {
+	states := make([]idempotency.State, len(b.members))
+	for i := range states {
+		states[i] = idempotency.Unsettled // no change for those that are
+	}
+	d := journal.OutcomeDetail{Time: c.o.Now().UTC(), Each: map[uint32]journal.MessageResult{}}
+	for _, it := range its {
+		states[it.pos] = idempotency.Closed
+		d.Each[uint32(it.pos)] = journal.MessageResult{Status: envelope.Submitted, ProviderID: it.report.ProviderID}
+	}
+	detail, err := json.Marshal(&d)
+	if err != nil {
+		return fmt.Errorf("dlr: outcome: %w", err)
+	}
+	_, effect, err := c.o.Journal.Append(ctx, idempotency.Record{
+		Kind: idempotency.Outcome, Account: a.Name, Intent: b.seq, Class: reported,
+		Runs: idempotency.AppendRuns(states), Detail: detail,
+	})
+	for _, it := range its {
+		if slices.Contains(effect.Lost, uint32(it.pos)) {
+			it.class = early // settled or freed by others meanwhile: look again
+		}
+	}
+	if err == nil {
+		c.o.Log.Info("uncertain messages settled by reports", "account", a.Name, "batch", journal.BatchID(c.o.Journal.Epoch(), b.seq), "messages", len(its))
+	}
+	return err
+}
+
+// reported is the reason of a close record, and the class of an outcome, that a
+// report brought about.
+const reported = "reported"
+
+// close closes messages that were freed for another try. The record names no
+// account, since its events are told here and by nobody else.
+func (c *Collector) close(ctx context.Context, a *account, its []*item) error {
+	placed := make([]idempotency.PlacedKey, len(its))
+	for i, it := range its {
+		placed[i] = it.b.placed(it.pos)
+	}
+	_, _, err := c.o.Journal.Append(ctx, idempotency.Record{Kind: idempotency.Close, Reason: reported, Spans: idempotency.Spans(placed)})
+	if err == nil {
+		c.o.Log.Warn("reports on messages that were free to be sent again", "account", a.Name, "messages", len(its))
+	}
+	return err
+}
+
+// changes are the events that the found reports bring about: `submitted` where
+// nobody has told it, then what the reports say, if it may follow what is known.
+func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []envelope.Event {
+	var told gathering
+	now := map[string]envelope.Status{} // as it will be after these events
+	for _, it := range found {
+		if it.class != Matched {
+			continue
+		}
+		m := &it.b.members[it.pos]
+		current, ok := now[m.ID]
+		if !ok {
+			current, _ = c.o.Statuses.Current(m.ID)
+		}
+		if envelope.Submitted.Supersedes(current) {
+			if !proved[it] && it.tries < patience {
+				it.class = early
+				continue
+			}
+			told.add(m.Tenant, envelope.Submitted, it.at, eventMessage(m, &it.report, envelope.Submitted))
+			current = envelope.Submitted
+		}
+		if to := wanted(it.report.Status); to.Supersedes(current) {
+			told.add(m.Tenant, to, it.at, eventMessage(m, &it.report, to))
+			current = to
+		}
+		now[m.ID] = current
+	}
+	return told.events(a.Name)
+}
+
+func eventMessage(m *journal.Member, r *providers.Report, to envelope.Status) envelope.EventMessage {
+	em := m.EventMessage
+	em.Attempts++ // this one; the copy counts those before it
+	em.ProviderMessageID = r.ProviderID
+	if to == envelope.Undelivered {
+		em.Error = &envelope.EventError{Code: string(envelope.Undelivered), ProviderCode: r.Code, Detail: r.Detail}
+	}
+	return em
+}
+
+// gathering makes as few events as it can. They come out in the order in which
+// statuses may follow one another, so one message may be in several.
+type gathering struct{ groups []*group }
+
+type group struct {
+	tenant   string
+	status   envelope.Status
+	at       time.Time
+	messages []envelope.EventMessage
+}
+
+func (g *gathering) add(tenant string, s envelope.Status, at time.Time, m envelope.EventMessage) {
+	for _, have := range g.groups {
+		if have.tenant == tenant && have.status == s && len(have.messages) < envelope.MaxEventMessages {
+			have.messages = append(have.messages, m)
+			return
+		}
+	}
+	g.groups = append(g.groups, &group{tenant, s, at, []envelope.EventMessage{m}})
+}
+
+func (g *gathering) events(account string) []envelope.Event {
+	out := make([]envelope.Event, 0, len(g.groups))
+	for _, s := range []envelope.Status{envelope.Submitted, envelope.Undelivered, envelope.Delivered} {
+		for _, have := range g.groups {
+			if have.status != s {
+				continue
+			}
+			ids := []string{"d", account, have.tenant, string(s)}
+			for i := range have.messages {
+				ids = append(ids, have.messages[i].ID)
+			}
+			out = append(out, envelope.Event{
+				ID: journal.EventID(ids...), Time: have.at, Tenant: have.tenant, Status: s, Provider: account, Messages: have.messages,
+			})
+		}
+	}
+	return out
+}
