@@ -153,6 +153,7 @@ func TestUsageIsTwoAndOneLine(t *testing.T) {
 		{"send", "--from", "A", "--text", "x", "--to", "+1", "--priority", "urgent"},
 		{"send", "--from", "A", "--text", "x", "--to", "+1", "--send-at", "tomorrow"},
 		{"send", "--from", "A", "--text", "x", "--to", "+1", "--on-uncertain", "pray"},
+		{"send", "--from", "A", "--text", "x", "--to", "+1", "--var", "name"},
 		{"send", "--from", "A", "--text", "x", "--csv", "/none.csv"},
 		{"status"},
 		{"status", "a", "b"},

@@ -30,11 +30,18 @@ func NewClient(base, key string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("--url %s is not an http or https URL", clean(base))
 	}
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	tr.ResponseHeaderTimeout = answerWithin
 	return &Client{base: u, key: key, wait: sleep, http: &http.Client{
+		Transport: tr,
 		// The key must not follow a redirect to somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
+
+// answerWithin is how long an answer may take to begin: more than ingest needs to
+// store its largest submission.
+const answerWithin = 60 * time.Second
 
 // APIError is an answer other than 2xx.
 type APIError struct {

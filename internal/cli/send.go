@@ -21,7 +21,7 @@ type sendFlags struct {
 	to                     []string
 	csv                    string
 	from, text             string
-	vars, metadata         map[string]string
+	vars, metadata         []string
 	priority, onUncertain  string
 	sendAt, expiresAt      string
 	provider, ref          string
@@ -51,7 +51,7 @@ func (t *tuma) sendCommand() *cobra.Command {
 	f.StringVar(&s.csv, "csv", "", "CSV `FILE` with a recipient in each row; - is standard input")
 	f.StringVar(&s.from, "from", "", "sender id (required)")
 	f.StringVar(&s.text, "text", "", "text; {{name}} stands for a variable (required)")
-	f.StringToStringVar(&s.vars, "var", nil, "`NAME=VALUE` of a variable, the same for all of --to")
+	f.StringArrayVar(&s.vars, "var", nil, "`NAME=VALUE` of a variable, the same for all of --to; may be repeated")
 	f.StringVar(&s.priority, "priority", "", "high, normal or bulk (default normal)")
 	f.StringVar(&s.sendAt, "send-at", "", "`TIME` to send at: 2026-12-01T08:00:00Z, or from now: 2h")
 	f.StringVar(&s.expiresAt, "expires-at", "", "`TIME` after which not to send any more (default 48h after sending)")
@@ -60,7 +60,7 @@ func (t *tuma) sendCommand() *cobra.Command {
 	f.StringVar(&s.idempotency, "idempotency-key", "", "`KEY` under which a repetition sends nothing again (default random)")
 	f.StringVar(&s.supersede, "supersede-key", "", "`KEY`: cancels what was sent under it before and is still waiting")
 	f.StringVar(&s.onUncertain, "on-uncertain", "", "hold or retry what may or may not have been sent")
-	f.StringToStringVar(&s.metadata, "metadata", nil, "`NAME=VALUE` kept with the message")
+	f.StringArrayVar(&s.metadata, "metadata", nil, "`NAME=VALUE` kept with the message; may be repeated")
 	f.BoolVar(&s.dryRun, "dry-run", false, "send nothing; tell segments, providers and requests")
 	f.BoolVar(&s.wait, "wait", false, "exit only once every message's fate is known")
 	f.DurationVar(&s.timeout, "timeout", 0, "how long to --wait (default for ever)")
@@ -112,10 +112,7 @@ func (s *sendFlags) envelope(now time.Time) (*envelope.Envelope, error) {
 	}
 	e := &envelope.Envelope{
 		From: s.from, Text: s.text, Priority: envelope.Priority(s.priority), Provider: s.provider, Ref: s.ref,
-		OnUncertain: envelope.Policy(s.onUncertain), SupersedeKey: s.supersede, Metadata: s.metadata,
-	}
-	if len(s.vars) > 0 {
-		e.Variables = s.vars
+		OnUncertain: envelope.Policy(s.onUncertain), SupersedeKey: s.supersede,
 	}
 	if s.priority != "" && !slices.Contains(envelope.Priorities[:], e.Priority) {
 		return nil, errors.New("--priority is high, normal or bulk")
@@ -124,11 +121,33 @@ func (s *sendFlags) envelope(now time.Time) (*envelope.Envelope, error) {
 		return nil, errors.New("--on-uncertain is hold or retry")
 	}
 	var err error
+	if e.Variables, err = pairs("var", s.vars); err != nil {
+		return nil, err
+	}
+	if e.Metadata, err = pairs("metadata", s.metadata); err != nil {
+		return nil, err
+	}
 	if e.SendAt, err = moment("send-at", s.sendAt, now); err != nil {
 		return nil, err
 	}
 	e.ExpiresAt, err = moment("expires-at", s.expiresAt, now)
 	return e, err
+}
+
+// pairs reads NAME=VALUE as it is typed: a value may hold commas and equals signs.
+func pairs(flag string, list []string) (map[string]string, error) {
+	var out map[string]string
+	for _, p := range list {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--%s is NAME=VALUE", flag)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = value
+	}
+	return out, nil
 }
 
 // moment reads a time, or a span from now.

@@ -46,7 +46,7 @@ func accept(n int, r request, w http.ResponseWriter) {
 func TestSendOne(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, map[string]answer{"POST /v1/messages": accept})
-	r := run(t, Deps{}, "send", "--url", a.URL, "--to", " +254712345678", "--from", "ACME", "--text", "Hi {{name}}", "--var", "name=A,b",
+	r := run(t, Deps{}, "send", "--url", a.URL, "--to", " +254712345678", "--from", "ACME", "--text", "Hi {{name}}", "--var", "name=A,b=c",
 		"--priority", "high", "--send-at", "2h", "--expires-at", "2026-11-21T08:00:00+03:00", "--provider", "cr", "--ref", "r1",
 		"--idempotency-key", "k1", "--supersede-key", "otp", "--on-uncertain", "retry", "--metadata", "a=b")
 	if r.code != 0 || r.out != "accepted ENV1-0 to +254712345678 (1 segment)\n" || r.errOut != "" {
@@ -60,7 +60,7 @@ func TestSendOne(t *testing.T) {
 	at := time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC)
 	until := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 	want := &envelope.Envelope{
-		To: "+254712345678", From: "ACME", Text: "Hi {{name}}", Variables: map[string]string{"name": "A,b"}, Priority: "high",
+		To: "+254712345678", From: "ACME", Text: "Hi {{name}}", Variables: map[string]string{"name": "A,b=c"}, Priority: "high",
 		SendAt: &at, ExpiresAt: &until, Provider: "cr", Ref: "r1", SupersedeKey: "otp", OnUncertain: "retry", Metadata: map[string]string{"a": "b"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
