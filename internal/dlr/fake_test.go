@@ -1,0 +1,343 @@
+package dlr_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	account = "gw"
+	tenant  = "acme"
+	secret  = "s3cret-token-canary"
+)
+
+// gateway is an adapter whose reports are their own JSON.
+type gateway struct {
+	urls, signs bool
+	mu          sync.Mutex
+	polls       map[string]pollAnswer
+	polled      int
+}
+
+type pollAnswer struct {
+	reports []providers.Report
+	done    bool
+}
+
+func (g *gateway) Limits() providers.Limits {
+	return providers.Limits{MaxBatch: 1000, CallbackURL: g.urls}
+}
+func (*gateway) Check(*providers.Message) error     { return nil }
+func (*gateway) GroupKey(*providers.Message) string { return "" }
+func (g *gateway) SelfVerifying() bool              { return g.signs }
+func (*gateway) Send(context.Context, *providers.Batch) ([]providers.Result, error) {
+	return nil, errors.New("never asked to send")
+}
+
+func (g *gateway) VerifyReport(cb *providers.Callback) error {
+	if g.signs && cb.Header.Get("X-Webhook-Signature") != "good" {
+		return errors.New("bad signature")
+	}
+	return nil
+}
+
+func (g *gateway) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
+	if string(cb.Body) == "panic" {
+		panic("on purpose")
+	}
+	var r []providers.Report
+	if err := json.Unmarshal(cb.Body, &r); err != nil {
+		return nil, errors.New("not a list of reports")
+	}
+	return r, nil
+}
+
+func (g *gateway) ParseInbound(cb *providers.Callback) (in providers.Inbound, contentType string, answer []byte, err error) {
+	if err := json.Unmarshal(cb.Body, &in); err != nil || in.ID == "" {
+		return in, "", nil, errors.New("not an inbound message")
+	}
+	return in, "application/json", []byte(`{"ok":"` + in.ID + `"}`), nil
+}
+
+// poller is a gateway that is asked.
+type poller struct{ gateway }
+
+func (p *poller) Poll(_ context.Context, id string) ([]providers.Report, bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.polled++
+	a, ok := p.polls[id]
+	if !ok {
+		return nil, false, &providers.Error{Class: providers.Unavailable}
+	}
+	return a.reports, a.done, nil
+}
+
+// counts is an Observer.
+type counts struct {
+	mu      sync.Mutex
+	classes map[dlr.Class]int
+	waiting int
+}
+
+func (c *counts) Callbacks(_ string, class dlr.Class, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.classes[class] += n
+}
+func (c *counts) Told(*envelope.Event) {}
+func (c *counts) Unmatched(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = n
+}
+func (c *counts) of(class dlr.Class) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.classes[class]
+}
+
+// world is one account's way from queue to report, with a collector at its end.
+type world struct {
+	testing.TB
+	bus      *bus.Bus
+	journal  *journal.Journal // the collector's
+	statuses *status.Store
+	url      string
+	counts   *counts
+	logs     *strings.Builder
+
+	mu     sync.Mutex
+	events []envelope.Event
+}
+
+type setup struct {
+	provider providers.Provider
+	inbound  map[string]string
+	poll     dlr.Poll
+	limiter  dlr.Limiter
+	before   func(*world) // runs before the collector does
+}
+
+func start(t testing.TB, s setup) *world {
+	t.Helper()
+	w := &world{TB: t, bus: natstest.Start(t, []string{tenant}, []string{account}), counts: &counts{classes: map[dlr.Class]int{}}}
+	w.journal = journal.New(w.bus, journal.Options{Owner: "collector"})
+	w.statuses = status.New(status.Options{})
+	c, err := dlr.New(dlr.Options{
+		Bus: w.bus, Journal: w.journal, Statuses: w.statuses, Observer: w.counts,
+		Accounts: []dlr.Account{{
+			Name: account, Provider: s.provider, Secrets: []string{secret, "older"}, Inbound: s.inbound, Poll: s.poll, Limiter: s.limiter,
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = w.journal.Run(ctx) })
+	running.Go(func() { _ = w.statuses.Run(ctx, w.bus, nil, []string{account}) })
+	running.Go(func() { _ = w.bus.Tail(ctx, bus.Tail{Stream: bus.EventStream}, w.event, nil) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	select {
+	case <-w.journal.Ready():
+	case <-time.After(10 * time.Second):
+		t.Fatal("journal not ready")
+	}
+	if s.before != nil {
+		s.before(w)
+	}
+	running.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	server := httptest.NewServer(c.Handler())
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	w.until(c.Ready)
+	return w
+}
+
+func (w *world) event(m *bus.Msg) {
+	var e envelope.Event
+	if err := json.Unmarshal(m.Data, &e); err != nil {
+		w.Error(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+}
+
+// told lists "status message" of all events, in the stream's order.
+func (w *world) told() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for _, e := range w.events {
+		for _, m := range e.Messages {
+			out = append(out, string(e.Status)+" "+m.ID)
+		}
+	}
+	return out
+}
+
+func (w *world) until(ok func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("never happened; told %v, counted %v", w.told(), w.counts.classes)
+		}
+	}
+}
+
+func (w *world) wantTold(want ...string) {
+	w.Helper()
+	w.until(func() bool { return len(w.told()) >= len(want) })
+	if got := fmt.Sprint(w.told()); got != fmt.Sprint(want) {
+		w.Errorf("told %v, want %v", got, want)
+	}
+}
+
+func number(i int) string { return fmt.Sprintf("+2547%08d", i) }
+
+// queue puts an envelope with one message to each number into the account's
+// queue and returns its span.
+func (w *world) queue(id string, numbers ...string) idempotency.Span {
+	w.Helper()
+	p := envelope.Piece{ID: id, Tenant: tenant, Account: account, AcceptedAt: time.Now(), From: "ACME", Text: "x"}
+	for i, n := range numbers {
+		p.Messages = append(p.Messages, envelope.Message{Index: i, To: n, Segments: 1})
+	}
+	data, err := json.Marshal(p)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ack, err := w.bus.Publish(context.Background(), bus.Out{Subject: bus.QueueSubject(account, "normal", tenant), Data: data})
+	if err != nil {
+		w.Fatal(err)
+	}
+	epoch, err := w.bus.Epoch(context.Background(), ack.Stream)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return idempotency.Span{Stream: ack.Stream, Epoch: epoch, Seq: ack.Seq, End: uint32(len(numbers))}
+}
+
+func (w *world) append(r idempotency.Record) uint64 {
+	w.Helper()
+	r.Account = account
+	seq, _, err := w.journal.Append(context.Background(), r)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return seq
+}
+
+// intend takes messages for sending.
+func (w *world) intend(spans ...idempotency.Span) uint64 {
+	w.Helper()
+	return w.append(idempotency.Record{Kind: idempotency.Intent, Spans: spans, LeaseMillis: 60_000})
+}
+
+// outcome records the same for n messages of an intent and tells it.
+func (w *world) outcome(intent uint64, n int, to idempotency.State, r journal.MessageResult) {
+	w.Helper()
+	d := journal.OutcomeDetail{Time: time.Now().UTC(), Default: r}
+	seq := w.append(w.record(intent, n, to, &d))
+	m, err := w.bus.Get(context.Background(), bus.JournalStream, intent)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var rec idempotency.Record
+	if err := json.Unmarshal(m.Data, &rec); err != nil {
+		w.Fatal(err)
+	}
+	members, err := journal.Members(context.Background(), w.bus, &rec)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := journal.Tell(context.Background(), w.bus, journal.Events(account, seq, members, &d)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) record(intent uint64, n int, to idempotency.State, d *journal.OutcomeDetail) idempotency.Record {
+	detail, err := json.Marshal(d)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return idempotency.Record{Kind: idempotency.Outcome, Intent: intent, Runs: []idempotency.Run{{N: uint32(n), To: to}}, Detail: detail}
+}
+
+func submitted(providerID string) journal.MessageResult {
+	return journal.MessageResult{Status: envelope.Submitted, ProviderID: providerID}
+}
+
+// path is where reports on a batch go.
+func (w *world) path(intent uint64) string {
+	return "/dlr/" + account + "/" + dlr.Token(secret, account, journal.BatchID(w.journal.Epoch(), intent))
+}
+
+// report posts reports and returns the status of the answer.
+func (w *world) report(path string, reports ...providers.Report) int {
+	w.Helper()
+	body, err := json.Marshal(reports)
+	if err != nil {
+		w.Fatal(err)
+	}
+	status, _ := w.send(http.MethodPost, path, string(body), nil)
+	return status
+}
+
+func (w *world) send(method, path, body string, header http.Header) (int, string) {
+	w.Helper()
+	req, err := http.NewRequest(method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func (w *world) stored(stream string) uint64 {
+	w.Helper()
+	s, err := w.bus.State(context.Background(), stream)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s.Messages
+}
