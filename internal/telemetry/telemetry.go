@@ -79,13 +79,15 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return errors.Join(t.traces.Shutdown(ctx), t.meters.Shutdown(ctx))
 }
 
-// newMeters uses a registry of its own and names metrics exactly as they are
-// written in this package: the exporter's default would append unit and _total.
+// newMeters uses a registry of its own. The exporter appends unit and _total where
+// they are missing, which gives the runtime's metrics the names that dashboards
+// know; ours are written with their suffix and without a unit, so that they come
+// out as they are.
 func (t *Telemetry) newMeters(ctx context.Context, res *resource.Resource) error {
 	reg := prometheus.NewRegistry()
 	exp, err := promexporter.New(
 		promexporter.WithRegisterer(reg),
-		promexporter.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithoutSuffixes),
+		promexporter.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes),
 		promexporter.WithoutScopeInfo(),
 	)
 	if err != nil {
