@@ -24,6 +24,7 @@ func (t *tuma) bar(total int, what string) *bar {
 		progressbar.OptionSetItsString("msg"),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetRenderBlankState(true), // starts its clock now, not at the first envelope
 		progressbar.OptionClearOnFinish(),
 	)}
 }
