@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -119,6 +120,24 @@ func (c *counts) of(class dlr.Class) int {
 	return c.classes[class]
 }
 
+// buffer is a log that many write to.
+type buffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // world is one account's way from queue to report, with a collector at its end.
 type world struct {
 	testing.TB
@@ -127,7 +146,8 @@ type world struct {
 	statuses *status.Store
 	url      string
 	counts   *counts
-	logs     *strings.Builder
+	logs     *buffer
+	stop     func() // ends the server
 
 	mu     sync.Mutex
 	events []envelope.Event
@@ -143,11 +163,12 @@ type setup struct {
 
 func start(t testing.TB, s setup) *world {
 	t.Helper()
-	w := &world{TB: t, bus: natstest.Start(t, []string{tenant}, []string{account}), counts: &counts{classes: map[dlr.Class]int{}}}
+	server := natstest.Server(t)
+	w := &world{TB: t, bus: natstest.Connect(t, server, []string{tenant}, []string{account}), stop: server.Stop, counts: &counts{classes: map[dlr.Class]int{}}, logs: &buffer{}}
 	w.journal = journal.New(w.bus, journal.Options{Owner: "collector"})
 	w.statuses = status.New(status.Options{})
 	c, err := dlr.New(dlr.Options{
-		Bus: w.bus, Journal: w.journal, Statuses: w.statuses, Observer: w.counts,
+		Bus: w.bus, Journal: w.journal, Statuses: w.statuses, Observer: w.counts, Log: slog.New(slog.NewJSONHandler(w.logs, nil)),
 		Accounts: []dlr.Account{{
 			Name: account, Provider: s.provider, Secrets: []string{secret, "older"}, Inbound: s.inbound, Poll: s.poll, Limiter: s.limiter,
 		}},
@@ -174,9 +195,9 @@ func start(t testing.TB, s setup) *world {
 			t.Error(err)
 		}
 	})
-	server := httptest.NewServer(c.Handler())
-	t.Cleanup(server.Close)
-	w.url = server.URL
+	front := httptest.NewServer(c.Handler())
+	t.Cleanup(front.Close)
+	w.url = front.URL
 	w.until(c.Ready)
 	return w
 }
