@@ -102,7 +102,9 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.journal.Run(ctx) })
-	running.Go(func() { _ = r.status.Run(ctx, r.bus, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"}) })
+	running.Go(func() {
+		_ = r.status.Run(ctx, r.bus, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"})
+	})
 	running.Go(func() { _ = r.in.Run(ctx) })
 	srv := httptest.NewUnstartedServer(nil)
 	srv.Config = r.in.Server()

@@ -46,6 +46,15 @@ func (in *Ingest) endpoints() []endpoint {
 	}
 }
 
+// Patterns lists the API's routes, as method and path.
+func (in *Ingest) Patterns() []string {
+	var list []string
+	for _, e := range in.endpoints() {
+		list = append(list, e.pattern)
+	}
+	return list
+}
+
 // Handler returns the HTTP API.
 func (in *Ingest) Handler() http.Handler {
 	mux := http.NewServeMux()
