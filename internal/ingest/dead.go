@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,43 +25,84 @@ type DeadView struct {
 	Account    string               `json:"account"`
 	Tenant     string               `json:"tenant,omitempty"`
 	EnvelopeID string               `json:"envelope_id,omitempty"`
-	Messages   []string             `json:"messages,omitempty"` // ids
+	Messages   int                  `json:"messages"`
+	MessageIDs []string             `json:"message_ids,omitempty"`
 	Error      *envelope.EventError `json:"error,omitempty"`
 	Letter     *envelope.DeadLetter `json:"letter,omitempty"`
 }
 
-// DeadPage is a page of dead letters, oldest first.
+// DeadPage is a page of dead letters, newest first.
 type DeadPage struct {
 	Dead []DeadView `json:"dead"`
 	Next string     `json:"next,omitempty"` // cursor of the next page; absent on the last
 }
 
-const maxDeadPage = 500
+const (
+	maxDeadPage = 1000
+	deadWindow  = 1000 // sequences that are read at once
+	deadWindows = 50   // that one request looks through, if a filter finds little
+)
 
 func (in *Ingest) getDeadLetters(w http.ResponseWriter, r *http.Request) error {
 	limit, err := number(r, "limit", 100, maxDeadPage)
 	if err != nil {
 		return err
 	}
-	from := uint64(1)
-	if c := r.URL.Query().Get("cursor"); c != "" {
-		if from, err = strconv.ParseUint(c, 10, 64); err != nil || from == 0 {
-			return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "cursor is none of ours")
-		}
-	}
-	page, last := DeadPage{Dead: []DeadView{}}, uint64(0)
-	err = in.bus.Range(r.Context(), bus.DeadStream, from, limit, func(m *bus.Msg) {
-		page.Dead = append(page.Dead, deadView(m, false))
-		last = m.Seq
-	})
+	state, err := in.bus.State(r.Context(), bus.DeadStream)
 	if err != nil {
 		return unavailable(err)
 	}
-	if len(page.Dead) == limit {
-		page.Next = strconv.FormatUint(last+1, 10)
+	q := r.URL.Query()
+	before := state.LastSeq + 1
+	if c := q.Get("cursor"); c != "" {
+		if before, err = strconv.ParseUint(c, 10, 64); err != nil || before == 0 {
+			return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "cursor is none of ours")
+		}
+	}
+	wanted := func(v *DeadView) bool {
+		account, reason := q.Get("account"), envelope.DeadReason(q.Get("reason"))
+		return (account == "" || account == v.Account) && (reason == "" || reason == v.Reason)
+	}
+	page := DeadPage{Dead: []DeadView{}}
+	for range deadWindows {
+		if before <= state.FirstSeq || len(page.Dead) == limit {
+			break
+		}
+		if before, err = in.deadBefore(r.Context(), before, state.FirstSeq, limit, wanted, &page); err != nil {
+			return unavailable(err)
+		}
+	}
+	if before > state.FirstSeq {
+		page.Next = strconv.FormatUint(before, 10)
 	}
 	writeJSON(w, http.StatusOK, typeJSON, page)
 	return nil
+}
+
+// deadBefore adds the letters of one window below before to the page, newest
+// first, and returns where to go on.
+func (in *Ingest) deadBefore(ctx context.Context, before, first uint64, limit int, wanted func(*DeadView) bool, page *DeadPage) (uint64, error) {
+	from := max(first, before-min(before, deadWindow))
+	var found []*bus.Msg
+	err := in.bus.Range(ctx, bus.DeadStream, from, int(before-from), func(m *bus.Msg) {
+		if m.Seq < before {
+			found = append(found, m)
+		}
+	})
+	if err != nil {
+		return before, err
+	}
+	for _, m := range slices.Backward(found) {
+		v := deadView(m, false)
+		if !wanted(&v) {
+			continue
+		}
+		page.Dead = append(page.Dead, v)
+		if len(page.Dead) == limit {
+			return m.Seq, nil
+		}
+	}
+	return from, nil
 }
 
 func (in *Ingest) getDeadLetter(w http.ResponseWriter, r *http.Request) error {
@@ -110,9 +152,9 @@ func deadView(m *bus.Msg, whole bool) DeadView {
 	}
 	v.Time, v.Reason, v.Account, v.Tenant, v.Error = letter.Time, letter.Reason, letter.Account, letter.Tenant, letter.Error
 	if p := letter.Piece; p != nil {
-		v.EnvelopeID = p.ID
+		v.EnvelopeID, v.Messages = p.ID, len(p.Messages)
 		for i := range p.Messages {
-			v.Messages = append(v.Messages, envelope.MessageID(p.ID, p.Messages[i].Index))
+			v.MessageIDs = append(v.MessageIDs, envelope.MessageID(p.ID, p.Messages[i].Index))
 		}
 	}
 	if whole {
@@ -157,9 +199,15 @@ func (in *Ingest) postReplay(w http.ResponseWriter, r *http.Request) error {
 		return unavailable(err)
 	}
 	in.log.InfoContext(r.Context(), "dead letter replayed", "dead", m.Seq, "tenant", letter.Tenant, "messages", len(made))
-	writeJSON(w, http.StatusAccepted, typeJSON, struct {
-		Messages []Replayed `json:"messages"`
-	}{made})
+	answer := struct {
+		ID       string     `json:"id"` // of the first new message
+		Messages int        `json:"messages"`
+		Replayed []Replayed `json:"replayed"`
+	}{Messages: len(made), Replayed: made}
+	if len(made) > 0 {
+		answer.ID = made[0].ID
+	}
+	writeJSON(w, http.StatusAccepted, typeJSON, answer)
 	return nil
 }
 

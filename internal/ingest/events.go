@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/service"
+	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
 const (
@@ -21,25 +25,29 @@ const (
 // days. A reader that does not read is disconnected.
 func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 	t := tenant(r.Context())
-	tail := bus.Tail{Stream: bus.EventStream, Filters: []string{bus.EventSubject(t.Name, ">")}, New: true}
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		seq, err := strconv.ParseUint(last, 10, 64)
-		if err != nil {
-			return problem(http.StatusBadRequest, "invalid_last_event_id", "Last-Event-ID is none of ours")
-		}
-		tail.New, tail.From = false, seq+1
+	tail, err := eventTail(r, t.Name)
+	if err != nil {
+		return err
 	}
-	if !in.openStream(t.Name) {
+	leave, ok := in.open.enter("events "+t.Name, maxStreams)
+	if !ok {
 		return limited(aliveEvery)
 	}
-	defer in.closeStream(t.Name)
+	defer leave()
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
 	events := make(chan *bus.Msg, 256)
 	var following sync.WaitGroup
-	following.Go(func() { in.follow(ctx, tail, events) })
+	begun := make(chan struct{})
+	following.Go(func() { in.follow(ctx, tail, events, sync.OnceFunc(func() { close(begun) })) })
 	defer following.Wait()
 	defer stop()
+	// Whoever has the answer's head misses nothing that happens from then on.
+	select {
+	case <-begun:
+	case <-ctx.Done():
+		return nil
+	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
@@ -51,10 +59,10 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-in.closing:
+		case <-service.Stopping(ctx):
 			return nil
 		case m := <-events:
-			s.printf("id: %d\ndata: %s\n\n", m.Seq, m.Data)
+			s.printf("id: %d\nevent: %s\ndata: %s\n\n", m.Seq, m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], m.Data)
 		case <-alive.C:
 			s.printf(": alive\n\n")
 		}
@@ -62,16 +70,18 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// follow hands events over until ctx is done; trouble with the bus is waited out.
-func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.Msg) {
+// follow hands events over until ctx is done, and calls begun once it sees what
+// happens; trouble with the bus is waited out.
+func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.Msg, begun func()) {
 	for {
 		err := in.bus.Tail(ctx, tail, func(m *bus.Msg) {
+			begun()
 			select {
 			case events <- m:
 				tail.New, tail.From = false, m.Seq+1
 			case <-ctx.Done():
 			}
-		}, nil)
+		}, begun)
 		if ctx.Err() != nil {
 			return
 		}
@@ -84,20 +94,26 @@ func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.
 	}
 }
 
-func (in *Ingest) openStream(tenant string) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.streams[tenant] >= maxStreams {
-		return false
+// eventTail is what a request asks to see.
+func eventTail(r *http.Request, tenant string) (bus.Tail, error) {
+	tail := bus.Tail{Stream: bus.EventStream, New: true}
+	for _, s := range strings.Split(r.URL.Query().Get("status"), ",") {
+		switch {
+		case s == "":
+			s = ">"
+		case !slices.Contains(allStatuses(), envelope.Status(s)):
+			return tail, problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "status is none of ours")
+		}
+		tail.Filters = append(tail.Filters, bus.EventSubject(tenant, s))
 	}
-	in.streams[tenant]++
-	return true
-}
-
-func (in *Ingest) closeStream(tenant string) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.streams[tenant]--
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		seq, err := strconv.ParseUint(last, 10, 64)
+		if err != nil {
+			return tail, problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "Last-Event-ID is none of ours")
+		}
+		tail.New, tail.From = false, seq+1
+	}
+	return tail, nil
 }
 
 // eventStream writes until a write fails.

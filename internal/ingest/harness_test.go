@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +20,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/route"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -36,6 +37,7 @@ type rig struct {
 	status  *status.Store
 	journal *journal.Journal
 	url     string
+	client  *http.Client
 	logs    *lockedBuffer
 }
 
@@ -99,23 +101,29 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 	if r.in, err = ingest.New(o); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { _ = r.journal.Run(ctx) })
-	running.Go(func() {
-		_ = r.status.Run(ctx, r.bus, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"})
-	})
-	running.Go(func() { _ = r.in.Run(ctx) })
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = r.in.Server()
-	srv.Start()
-	r.url = srv.URL
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.url = "http://" + ln.Addr().String()
+	r.client = &http.Client{Transport: &http.Transport{}}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- service.Run(ctx, 5*time.Second,
+			service.Part{Name: "journal", Run: r.journal.Run},
+			service.Part{Name: "status", Run: func(ctx context.Context) error {
+				return r.status.Run(ctx, r.bus, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"})
+			}},
+			service.Part{Name: "hop", Run: r.in.Run},
+			service.Server("api", ln, r.in.Handler(), service.ServerOptions{}))
+	}()
 	t.Cleanup(func() {
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-		_ = srv.Config.Shutdown(context.Background())
-		srv.Close()
 		stop()
-		running.Wait()
+		if err := <-ended; err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+		r.client.CloseIdleConnections()
 	})
 	r.eventually("status ready", func() bool { return r.status.Ready() })
 	<-r.journal.Ready()
@@ -167,7 +175,7 @@ func (r *rig) send(key, method, path string, body io.Reader, header ...string) a
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.client.Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

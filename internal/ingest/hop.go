@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
@@ -77,6 +78,7 @@ func (in *Ingest) runLane(ctx context.Context, l lane) {
 	var working sync.WaitGroup
 	defer working.Wait()
 	room := make(chan struct{}, atOnce)
+	work := service.Work(ctx) // what is in hand is finished when the order to stop comes
 	handle := func(ctx context.Context, m *bus.Msg) {
 		select {
 		case room <- struct{}{}:
@@ -85,7 +87,7 @@ func (in *Ingest) runLane(ctx context.Context, l lane) {
 		}
 		working.Go(func() {
 			defer func() { <-room }()
-			in.settle(ctx, m, in.guarded(ctx, l, m))
+			in.settle(work, m, in.guarded(work, l, m))
 		})
 	}
 	for {

@@ -59,7 +59,7 @@ func TestPublishedRubbish(t *testing.T) {
 		r.do("k-ops", "GET", "/v1/dead", "").into(t, &page)
 		return len(page.Dead) == len(bodies)
 	})
-	if d := page.Dead[2]; d.Reason != envelope.DeadPoison || d.Tenant != "acme" || d.Account != "none" {
+	if d := page.Dead[0]; d.Reason != envelope.DeadPoison || d.Tenant != "acme" || d.Account != "none" {
 		t.Errorf("%+v", d)
 	}
 	r.publish("sms.submit.acme.normal", `{"to":"+254712345678","from":"","text":"x"}`)

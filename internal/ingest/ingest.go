@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -83,11 +82,8 @@ type Ingest struct {
 	now      func() time.Time
 	log      *slog.Logger
 
-	closing  chan struct{} // closed once: open event streams end
-	closeNow func()
-
-	mu      sync.Mutex
-	streams map[string]int // open event streams, by tenant
+	open     counter // event streams and submissions under way, by tenant
+	complain gate    // of what may fail for every request alike
 }
 
 // New returns the stage, or an error that names what is missing.
@@ -98,9 +94,7 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
-		streams: map[string]int{}, closing: make(chan struct{}),
 	}
-	in.closeNow = sync.OnceFunc(func() { close(in.closing) })
 	if in.now == nil {
 		in.now = time.Now
 	}

@@ -62,7 +62,7 @@ func (in *Ingest) claim(ctx context.Context, tenant, key, body, id string, at ti
 	owner, err := in.keys.Claim(ctx, tenant, key, h.claim, lapse)
 	switch {
 	case err != nil:
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && in.complain.open(in.now()) {
 			in.log.Warn("idempotency keys unreachable", "tenant", tenant, "error", err)
 		}
 		return h
@@ -106,7 +106,7 @@ func (h *held) drop(ctx context.Context) {
 func (h *held) settle(ctx context.Context, do func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyWithin)
 	defer cancel()
-	if err := do(ctx); err != nil {
+	if err := do(ctx); err != nil && h.in.complain.open(h.in.now()) {
 		h.in.log.Warn("idempotency key not settled", "tenant", h.ten, "error", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
@@ -18,6 +19,9 @@ const (
 	maxLineErrors = 1000 // that a summary lists
 	writeWithin   = 30 * time.Second
 )
+
+// errStopping is why a body is not read to its end.
+var errStopping = errors.New("ingest: stopping")
 
 // line is one envelope of an NDJSON body and what became of it.
 type line struct {
@@ -97,8 +101,12 @@ func (in *Ingest) readLines(ctx context.Context, w http.ResponseWriter, r *http.
 	rc := http.NewResponseController(w)
 	b := bufio.NewReaderSize(r.Body, 64<<10)
 	for number := 1; ; number++ {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-service.Stopping(ctx):
+			return unavailable(errStopping)
+		default:
 		}
 		_ = rc.SetReadDeadline(time.Now().Add(bodyWithin)) // tests' recorders have no deadlines
 		data, err := readLine(b)

@@ -77,7 +77,7 @@ func TestLinesStreamBothWays(t *testing.T) {
 	req.Header.Set("Accept", ndjson)
 	lines := []string{one, "{", one}
 	go func() { _, _ = io.WriteString(client, lines[0]+"\n") }()
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

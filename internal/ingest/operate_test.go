@@ -128,14 +128,21 @@ func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	refused, uncertain := r.bury(envelope.DeadRefused), r.bury(envelope.DeadUncertain)
-	var page ingest.DeadPage
-	r.do("k-ops", http.MethodGet, "/v1/dead?limit=1", "").into(t, &page)
-	if len(page.Dead) != 1 || page.Dead[0].ID != refused || page.Dead[0].Messages[1] != "01OLD-7" || page.Dead[0].Letter != nil {
-		t.Errorf("%+v", page)
+	var first, second ingest.DeadPage
+	r.do("k-ops", http.MethodGet, "/v1/dead?limit=1", "").into(t, &first)
+	if len(first.Dead) != 1 || first.Dead[0].ID != uncertain || first.Dead[0].Letter != nil || first.Dead[0].Messages != 2 {
+		t.Errorf("%+v", first)
 	}
-	r.do("k-ops", http.MethodGet, "/v1/dead?cursor="+page.Next, "").into(t, &page)
-	if len(page.Dead) != 1 || page.Dead[0].ID != uncertain {
-		t.Errorf("%+v", page)
+	r.do("k-ops", http.MethodGet, "/v1/dead?cursor="+first.Next, "").into(t, &second)
+	if len(second.Dead) != 1 || second.Dead[0].ID != refused || second.Dead[0].MessageIDs[1] != "01OLD-7" || second.Next != "" {
+		t.Errorf("%+v", second)
+	}
+	for query, want := range map[string]int{"?reason=refused": 1, "?account=ke": 2, "?account=none": 0, "?reason=refused&account=world": 0} {
+		var page ingest.DeadPage
+		r.do("k-ops", http.MethodGet, "/v1/dead"+query, "").into(t, &page)
+		if len(page.Dead) != want || page.Next != "" {
+			t.Errorf("%s: %+v", query, page)
+		}
 	}
 	if a := r.do("k-ops", http.MethodGet, "/v1/dead/"+refused, ""); !strings.Contains(a.body, `"letter":{`) {
 		t.Errorf("%s", a.body)
@@ -175,8 +182,8 @@ func TestEventStream(t *testing.T) {
 	r.publish("sms.submit.acme.normal", one)
 	first := r.events("acme", envelope.Accepted, 1)[0]
 	r.events("beta", envelope.Accepted, 1)
-	open := func(last string) *bufio.Scanner {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/v1/events", nil)
+	open := func(last, query string) *bufio.Scanner {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/v1/events"+query, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +191,7 @@ func TestEventStream(t *testing.T) {
 		if last != "" {
 			req.Header.Set("Last-Event-ID", last)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := r.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,13 +213,16 @@ func TestEventStream(t *testing.T) {
 		t.Fatal("the stream ended")
 		return e
 	}
-	again := open("0")
+	again, refused := open("0", ""), open("", "?status=rejected,failed")
 	if e := next(again); e.ID != first.ID {
 		t.Errorf("from the beginning: %+v", e)
 	}
 	r.publish("sms.submit.acme.normal", "rubbish")
 	if e := next(again); e.Status != envelope.Rejected || e.Tenant != "acme" {
 		t.Errorf("then: %+v", e)
+	}
+	if e := next(refused); e.Status != envelope.Rejected {
+		t.Errorf("of one status only: %+v", e)
 	}
 	if a := r.do("k-acme", http.MethodGet, "/v1/events", "", "Last-Event-ID", "x"); a.status != 400 {
 		t.Errorf("bad Last-Event-ID: %d", a.status)

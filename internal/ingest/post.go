@@ -34,6 +34,11 @@ func (in *Ingest) postMessages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s := submission{tenant: tenant(r.Context())}
+	leave, err := in.enter(r, s.tenant.Name)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if s.dryRun, err = flag(r, "dry_run"); err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ type quota struct {
 	local  map[string]*rate.Limiter
 	now    func() time.Time
 	log    *slog.Logger
+
+	complain gate
 }
 
 func newQuota(shared Quota, tenants []Tenant, now func() time.Time, log *slog.Logger) *quota {
@@ -47,7 +49,7 @@ func (q *quota) take(ctx context.Context, tenant string, n int) time.Duration {
 		if err == nil {
 			return wait
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && q.complain.open(q.now()) {
 			q.log.Warn("tenant rate held locally", "tenant", tenant, "error", err)
 		}
 	}

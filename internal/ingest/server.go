@@ -4,16 +4,12 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 )
 
-// Limits of the HTTP server.
+// Limits of bodies. Those of headers and idle connections are the server's.
 const (
-	maxBody      = 16 << 20 // a JSON body; ten thousand recipients with variables take three
-	maxLine      = 4 << 20  // one line of NDJSON
-	maxHeader    = 16 << 10
-	headerWithin = 5 * time.Second
-	idleFor      = 60 * time.Second
+	maxBody = 16 << 20 // a JSON body; ten thousand recipients with variables take three
+	maxLine = 4 << 20  // one line of NDJSON
 )
 
 // handler is an http.HandlerFunc that leaves telling of errors to its caller.
@@ -55,7 +51,9 @@ func (in *Ingest) Patterns() []string {
 	return list
 }
 
-// Handler returns the HTTP API.
+// Handler returns the HTTP API. Its server must bound headers; bodies have
+// deadlines of their own here, and event streams end when the server is told to
+// stop (service.Stopping).
 func (in *Ingest) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range in.endpoints() {
@@ -72,16 +70,6 @@ func (in *Ingest) Handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// Server returns a server of the API with its limits set: slow headers, large
-// headers and idle connections end here; bodies have deadlines of their own.
-func (in *Ingest) Server() *http.Server {
-	s := &http.Server{
-		Handler: in.Handler(), ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
-	}
-	s.RegisterOnShutdown(in.closeNow)
-	return s
 }
 
 // unrouted tells a wrong method from a wrong path.
