@@ -1,6 +1,9 @@
 package config
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Demo is one account of the built-in config, answered by a simulator.
 type Demo struct {
@@ -59,6 +62,7 @@ func Default(demos []Demo, types map[string]TypeDefaults, env Lookup) (*Config, 
 			Type: d.Type, BaseURL: NewText(d.BaseURL), Options: d.Options,
 			Credentials:   map[string]Secret{},
 			CallbackToken: Secrets{NewSecret("demo-callbacks-" + d.Type)},
+			Poll:          Poll{After: Duration{2 * time.Second, true}, Every: Duration{2 * time.Second, true}}, // whoever tries it out does not wait
 		}
 		for k, v := range d.Credentials {
 			a.Credentials[k] = NewSecret(v)

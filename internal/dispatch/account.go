@@ -94,6 +94,11 @@ func (a *account) run(take, work context.Context) error {
 // asks for a slot, and only shortly before that slot picks what is most urgent
 // by then.
 func (a *account) pump(take, work context.Context) {
+	// A limiter that is new to its Redis stays shut for some seconds. Asked now, it
+	// is open by the time that the first message comes.
+	if slot, err := a.slot(take); err == nil {
+		_ = slot.Wait(take) // unused: one slot is what it costs
+	}
 	for {
 		highOnly, ok := a.waitReady(take)
 		if !ok {
@@ -196,12 +201,13 @@ func (a *account) readyIn(highOnly *bool) time.Duration {
 }
 
 // block keeps the account from sending until a time, and remembers since when
-// it has been blocked for this reason without a success in between.
+// it has been blocked without a success or a gap in between.
 func (a *account) block(why string, until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.blockedSince.IsZero() {
-		a.blockedSince = a.d.Now()
+	now := a.d.Now()
+	if a.blockedSince.IsZero() || now.After(a.blockedUntil.Add(time.Second)) {
+		a.blockedSince = now // a gap without any block ends what was before
 	}
 	if until.After(a.blockedUntil) {
 		a.blockedWhy, a.blockedUntil = why, until
