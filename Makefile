@@ -1,0 +1,73 @@
+# Everything one does here is a target; the build server calls the same ones.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PROGRAMS := ingest dispatcher dlr-collector tuma
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+# Where several goroutines meet; the rest is pure and gains nothing from -race.
+RACY := ./internal/... ./pkg/ratelimit/... ./pkg/providers/httpapi/...
+LINT := go tool -modfile=tools/go.mod golangci-lint
+# go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
+GOTEST := go run ./test/gotest $(TESTFLAGS)
+
+.PHONY: help run build test test-race e2e fuzz bench cover lint fmt verify images clean
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Start everything in one process, with simulated providers
+	go run ./cmd/tuma up
+
+build: ## Build the programs into bin/
+	@mkdir -p bin
+	go build -trimpath -ldflags '-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+test: ## Run all tests; says loudly which were skipped
+	$(GOTEST) ./...
+	$(GOTEST) -dir deploy ./...
+
+test-race: ## Run the tests of concurrent code under the race detector
+	$(GOTEST) -- -race $(RACY)
+
+e2e: ## Run the end-to-end tests alone, and never from the cache
+	$(GOTEST) -- -count=1 ./test/e2e/...
+
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal pkg | sort | while IFS=: read -r file fn; do \
+		echo "== $$(dirname $$file) $${fn#func }"; \
+		go test -run '^$$' -fuzz "^$${fn#func }\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) < /dev/null; \
+	done
+
+BENCHTIME ?= 1s
+bench: ## Run the benchmarks, each for BENCHTIME (1s)
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./... | grep -vE '^(PASS|ok .*|\?.*)$$'
+
+cover: ## Write coverage.html
+	go test -coverpkg=./internal/...,./pkg/... -coverprofile=coverage.out ./...
+	go tool cover -html=coverage.out -o coverage.html
+	@go tool cover -func=coverage.out | tail -n 1
+
+lint: ## Run golangci-lint (the first time builds it: some minutes)
+	$(LINT) run ./...
+
+fmt: ## Format the code
+	gofmt -w $$(git ls-files '*.go')
+
+verify: ## Check formatting, vet, import rules, go.mod files and manifests
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+		[ -z "$$unformatted" ] || { echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	cd deploy && go vet ./...
+	go mod tidy -diff
+	cd deploy && go mod tidy -diff
+	go test ./test/layers ./test/deploy
+	cd deploy && go test ./...
+
+images: ## Build the container image tuma:VERSION with all programs
+	docker build -t tuma:$(VERSION) -t tuma:dev .
+
+clean: ## Remove what the targets above made
+	rm -rf bin coverage.out coverage.html
+	go clean -testcache
