@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/bus/embedded"
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/route"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is ingest with everything real behind it but Redis.
 type rig struct {
 	t       *testing.T
+	server  *embedded.Server
 	bus     *bus.Bus
 	in      *ingest.Ingest
 	status  *status.Store
@@ -73,7 +75,12 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 	}
 	accounts := []ingest.Account{
 		{Name: "ke", Type: "cloudrebue", BatchSize: 2, Check: anything},
-		{Name: "world", Type: "bulksmsrates", BatchSize: 10_000, Check: anything},
+		{Name: "world", Type: "bulksmsrates", BatchSize: 10_000, Check: func(m *providers.Message) error {
+			if m.Text == "panic" {
+				panic("an adapter's bug")
+			}
+			return nil
+		}},
 		{Name: "latin", Type: "smsbox", BatchSize: 1000, Check: func(m *providers.Message) error {
 			if enc, _ := envelope.Measure(m.Text); enc != envelope.GSM7 {
 				return &providers.Error{Class: providers.RejectedHere, Detail: "plain text only"}
@@ -82,7 +89,8 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 		}},
 	}
 	r := &rig{t: t, logs: &lockedBuffer{}}
-	r.bus = natstest.Start(t, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"})
+	r.server = natstest.Server(t)
+	r.bus = natstest.Connect(t, r.server, []string{"acme", "beta", "ops"}, []string{"ke", "world", "latin"})
 	log := slog.New(slog.NewJSONHandler(r.logs, nil))
 	r.journal = journal.New(r.bus, journal.Options{Owner: "test", Log: log})
 	r.status = status.New(status.Options{Log: log})

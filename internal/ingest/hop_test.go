@@ -10,6 +10,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 func TestPublishedSubmission(t *testing.T) {
@@ -172,6 +173,49 @@ func TestSupersede(t *testing.T) {
 	})
 	if a := r.do("k-acme", "GET", "/v1/envelopes/"+second.ID, ""); !strings.Contains(a.body, `"accepted":3`) {
 		t.Errorf("the newer: %s", a.body)
+	}
+}
+
+// What no account can carry any more, after it was acknowledged, is closed in
+// the journal and told.
+func TestRouteGoneAfterAcceptance(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	p := envelope.Piece{
+		ID: "01GONE", Tenant: "acme", Priority: envelope.Normal, From: "ACME", Text: "x", AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+		Messages: []envelope.Message{{Index: 0, To: "+254712345678"}, {Index: 3, To: "+441234567890"}},
+	}
+	data, err := json.Marshal(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := r.publish("sms.accepted.acme.normal", string(data))
+	if m := r.events("acme", envelope.Rejected, 1)[0].Messages[0]; m.ID != "01GONE-3" || m.Error.Code != string(envelope.NoRoute) {
+		t.Errorf("%+v", m)
+	}
+	o := r.queue("ke", 1)[0].Origin
+	for index, want := range map[uint32]idempotency.State{0: idempotency.Free, 3: idempotency.Closed} {
+		if s := r.journal.State(idempotency.Key{Stream: ack.Stream, Epoch: o.Epoch, Seq: ack.Seq, Index: index}); s.State != want {
+			t.Errorf("message %d: %v", index, s.State)
+		}
+	}
+}
+
+// A submission that makes us panic is tried a few times, then buried; the others
+// go on.
+func TestPanicIsBuried(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.publish("sms.submit.acme.normal", `{"to":"+12025550123","from":"ACME","text":"panic"}`)
+	r.publish("sms.submit.acme.normal", one)
+	r.queue("ke", 1)
+	var page ingest.DeadPage
+	r.eventually("buried", func() bool {
+		r.do("k-ops", "GET", "/v1/dead", "").into(t, &page)
+		return len(page.Dead) == 1
+	})
+	if d := page.Dead[0]; d.Reason != envelope.DeadPoison {
+		t.Errorf("%+v", d)
 	}
 }
 

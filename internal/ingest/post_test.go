@@ -302,3 +302,23 @@ func TestAccountsCheckDecides(t *testing.T) {
 		t.Errorf("UCS-2: %s", a.body)
 	}
 }
+
+// Without a bus nothing is acknowledged, over HTTP and line by line.
+func TestBusAway(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.server.Stop()
+	a := r.post(one)
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || !strings.Contains(a.body, `"code":"unavailable"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := r.post(one+"\n"+one, "Content-Type", ndjson); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `"accepted":0`) {
+		t.Errorf("lines: %d %s", a.status, a.body)
+	}
+	if a := r.post(one, "Content-Type", ndjson, "Accept", ndjson); a.status != http.StatusOK || !strings.Contains(a.body, `"status":503`) {
+		t.Errorf("streamed lines: %d %s", a.status, a.body)
+	}
+	if a := r.do("k-acme", http.MethodPost, "/v1/messages?dry_run=true", one); a.status != http.StatusOK {
+		t.Errorf("a dry run needs no bus: %d %s", a.status, a.body)
+	}
+}

@@ -67,7 +67,7 @@ func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Prior
 	if s.key, err = busKey(m, s.env); err != nil {
 		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
 	}
-	id := envelopeID(m, origin)
+	id := envelopeID(m.Time, origin)
 	if s.key == "" {
 		return in.takeNew(ctx, s, m, origin, id)
 	}
@@ -146,7 +146,7 @@ func busKey(m *bus.Msg, e *envelope.Envelope) (string, error) {
 
 // envelopeID derives an envelope's id from where and when it was published, so
 // that taking it again gives the same id.
-func envelopeID(m *bus.Msg, o envelope.Origin) string {
+func envelopeID(at time.Time, o envelope.Origin) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d:%s", len(o.Stream), o.Stream)
 	var place [16]byte
@@ -155,7 +155,7 @@ func envelopeID(m *bus.Msg, o envelope.Origin) string {
 	h.Write(place[:])
 	var id ulid.ULID
 	copy(id[6:], h.Sum(nil))
-	if err := id.SetTime(ulid.Timestamp(m.Time)); err != nil {
+	if err := id.SetTime(ulid.Timestamp(at)); err != nil {
 		return id.String() // a time beyond the year 10889: the hash alone is unique
 	}
 	return id.String()
