@@ -74,14 +74,20 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 	for i, it := range items {
 		placed[i] = it.placed()
 	}
-	_, effect, err := a.j.Append(ctx, idempotency.Record{
+	seq, effect, err := a.j.Append(ctx, idempotency.Record{
 		Kind: idempotency.Release, Account: a.o.Name, Intent: h.p.RetryOf, Spans: idempotency.Spans(placed),
 	})
 	if err != nil {
 		h.foreign = true
 		return false
 	}
-	return effect.Acted > 0 || len(effect.Lost) > 0
+	var events []envelope.Event
+	for n, p := range effect.Freed { // cancelled while uncertain: closed instead of freed
+		status, detail := ClosedAs(effect.Reasons[n])
+		em := journal.EventMessage(&h.p, items[p].msg())
+		events = append(events, journal.ClosedEvents(cause(seq), h.p.Tenant, a.o.Name, status, detail, a.d.Now().UTC(), []envelope.EventMessage{em})...)
+	}
+	return a.tell(ctx, events)
 }
 
 // unsettledPolicy gives uncertain messages what their policy says. It is done
@@ -151,6 +157,8 @@ func (a *account) janitor(take, work context.Context) {
 	defer alive.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	look := time.NewTicker(5 * time.Second) // it asks the server about every lane
+	defer look.Stop()
 	for {
 		select {
 		case <-take.Done():
@@ -159,6 +167,7 @@ func (a *account) janitor(take, work context.Context) {
 			a.keep()
 		case <-second.C:
 			a.mopUp(work)
+		case <-look.C:
 			a.measure(take)
 		}
 	}
