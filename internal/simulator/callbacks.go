@@ -30,8 +30,9 @@ type dueReport struct {
 	typ   string
 	m     message
 	word  word
-	sent  *delivery // nil before the first attempt
-	tries int       // attempts that failed
+	sent  *delivery  // nil before the first attempt
+	tries int        // attempts that failed
+	then  *dueReport // follows when this one is done or given up, so that the two keep their order
 }
 
 type reportHeap []*dueReport
@@ -153,6 +154,7 @@ func (q *reporter) attempt(ctx context.Context, d *dueReport) {
 		url := g.callback(d.m)
 		if url == "" {
 			q.sim.ledger.report(d.typ, func(c *ReportCounts) { c.GivenUp++ })
+			q.follow(d)
 			return
 		}
 		made := g.report(d.m, d.word, url)
@@ -166,6 +168,10 @@ func (q *reporter) attempt(ctx context.Context, d *dueReport) {
 	ok := err == nil && status/100 == 2
 	retries := g.retries()
 	again := !ok && d.tries < len(retries)
+	if !ok && !again {
+		q.sim.opts.Log.Warn("callback given up", "type", d.typ, "status", status, "attempts", d.tries+1)
+		g.gaveUp(d.sent.url) // before it is counted: who sees the count sees the webhook inactive
+	}
 	q.sim.ledger.report(d.typ, func(c *ReportCounts) {
 		c.Sent++
 		if err != nil {
@@ -179,14 +185,19 @@ func (q *reporter) attempt(ctx context.Context, d *dueReport) {
 			c.GivenUp++
 		}
 	})
-	switch {
-	case again:
+	if again {
 		d.at = q.sim.since() + time.Duration(float64(retries[d.tries])*q.sim.opts.RetryScale)
 		d.tries++
 		q.add(d)
-	case !ok:
-		q.sim.opts.Log.Warn("callback given up", "type", d.typ, "status", status, "attempts", d.tries+1)
-		g.gaveUp(d.sent.url)
+		return
+	}
+	q.follow(d)
+}
+
+func (q *reporter) follow(d *dueReport) {
+	if d.then != nil {
+		d.then.at = q.sim.since() + max(q.sim.opts.ReportDelay, 0)
+		q.add(d.then)
 	}
 }
 

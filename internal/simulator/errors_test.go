@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		reason string // as in the ledger
 	}{
 		{"cloudrebue token missing", header(cloudSend("254712345678"), none), 401, "Unauthenticated."},
+		{"cloudrebue token wrong", header(cloudSend("254712345678"), http.Header{"Authorization": {"Bearer x"}}), 401, "Unauthenticated."},
 		{"cloudrebue form", header(cloudSend("254712345678"), http.Header{"Content-Type": {"text/plain"}}), 415, "Content-type"},
 		{"cloudrebue accept", header(cloudSend("254712345678"), http.Header{"Accept": {"text/html"}}), 406, "Accept"},
 		{"cloudrebue method", request{typ: CloudRebue, method: "GET", path: "/send-sms"}, 405, "Method"},
@@ -88,6 +89,7 @@ func TestRefusals(t *testing.T) {
 		{"smsbox magic", box("+22670000000", "+22679990001"), 400, "101"},
 
 		{"bulksmsrates secret", header(bulkSend("{}"), http.Header{"X-Api-Secret": {"x"}}), 401, "UNAUTHORIZED"},
+		{"bulksmsrates key", header(bulkSend("{}"), http.Header{"X-Api-Key": {"x"}}), 401, "UNAUTHORIZED"},
 		{"bulksmsrates content type", header(bulkSend("{}"), http.Header{"Content-Type": {"text/plain"}}), 400, "VALIDATION_ERROR"},
 		{"bulksmsrates unknown field", bulkSend(`{"recipients":[{"to":"+447700900001","client_ref":"x"}],"from":"A","body":"x"}`), 400, "VALIDATION_ERROR"},
 		{"bulksmsrates none", bulkSend(`{"recipients":[],"from":"A","body":"x"}`), 400, "VALIDATION_ERROR"},
@@ -115,6 +117,7 @@ func TestRefusals(t *testing.T) {
 		{"digitalservices 501", dscSend(s, "recipients="+recipients(501, "250780%06d")+"&message=x"), 400, "Too many recipients"},
 
 		{"smsscheduler token", header(sched("", ""), none), 401, "Unauthorized"},
+		{"smsscheduler token wrong", header(sched("", ""), http.Header{"Authorization": {"bearer wrong"}}), 401, "Unauthorized"},
 		{"smsscheduler text missing", sched(`"message_text":"Hi",`, ""), 400, "errors"},
 		{"smsscheduler sender as string", sched(`"sender_id":1`, `"sender_id":"1"`), 400, "errors"},
 		{"smsscheduler no such sender", sched(`"sender_id":1`, `"sender_id":999`), 400, "errors"},
@@ -143,7 +146,7 @@ func TestPartialSuccess(t *testing.T) {
 	t.Parallel()
 	s := New(Options{})
 	w := request{typ: CloudRebue, path: "/send-sms", body: `[{"sender":"A","message":"x","phone":"254712345678","correlator":"a"},
-		{"sender":"A","message":"x","phone":"+254712345678","correlator":"b"},{"sender":"A","message":"","phone":"254712345678"},
+		{"sender":"A","message":"x","phone":"+25471234567","correlator":"b"},{"sender":"A","message":"","phone":"254712345678"},
 		{"sender":"A","message":"x","phone":"254712345678","colour":1},{"sender":"A","message":"x","phone":"254719990001","correlator":7}]`}.do(s)
 	doc := parse(t, w.Body.String())
 	for i, want := range []bool{true, false, false, false, false} {

@@ -69,6 +69,7 @@ type Ledger struct {
 	windows map[string]*window
 	rates   map[string]int
 	reports map[string]*ReportCounts
+	counted chan struct{} // tests: told of each change of reports, when not nil
 
 	outMu sync.Mutex
 	out   io.Writer

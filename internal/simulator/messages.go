@@ -180,20 +180,20 @@ func (c *call) accept(sh *shelf, b *batch) {
 func (c *call) plan(m message, p plan) {
 	r, planned := m.r(), 1
 	first := &dueReport{at: r.due, typ: c.typ, m: m, word: r.word}
-	if p.early {
-		c.early = append(c.early, first)
-	} else {
-		c.sim.reports.add(first)
-	}
 	if p.twice {
 		planned++
 		c.sim.reports.add(&dueReport{at: r.due + max(c.sim.opts.ReportDelay, 0)/10, typ: c.typ, m: m, word: r.word})
 	}
 	if p.corrected {
 		planned++
-		c.sim.reports.add(&dueReport{at: r.due + max(c.sim.opts.ReportDelay, 0), typ: c.typ, m: m, word: delivered})
+		first.then = &dueReport{typ: c.typ, m: m, word: delivered}
 	}
 	c.sim.ledger.report(c.typ, func(rc *ReportCounts) { rc.Planned += planned })
+	if p.early {
+		c.early = append(c.early, first)
+	} else {
+		c.sim.reports.add(first)
+	}
 }
 
 // order lists which of n results the answer tells, and in what order, as faults

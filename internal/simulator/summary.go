@@ -87,4 +87,8 @@ func (l *Ledger) report(typ string, change func(*ReportCounts)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(l.reports[typ])
+	select {
+	case l.counted <- struct{}{}:
+	default:
+	}
 }
