@@ -50,14 +50,14 @@ func TestUseAndCalls(t *testing.T) {
 
 // The same with real clocks, sockets and timers. A machine that is busy with
 // something else loses slots: this test runs beside no other of the package, and
-// the best of five attempts counts for use. No attempt may overshoot.
+// an attempt counts against us only if every plain timer beside it kept its time.
+// No attempt, whatever the machine does, may overshoot.
 func TestUseInRealTime(t *testing.T) {
 	onBoth(t, func(t *testing.T, addr string) {
-		const n = 120
 		for name, clients := range map[string]int{"one": 1, "two": 2, "four": 4, "eight": 8} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				o := perSecond(n)
+				o := perSecond(120)
 				o.Account = name // accounts do not touch each other
 				var senders []sender
 				for i := range clients {
@@ -68,24 +68,30 @@ func TestUseInRealTime(t *testing.T) {
 					}
 					senders = append(senders, sender{s, always(1), always(1000), onTime})
 				}
-				var use float64
-				for range 5 {
-					if use = measure(t, senders, n); use >= 0.97 {
+				for range 4 {
+					use, late := measure(t, senders)
+					if use >= 0.97 {
 						return
 					}
+					t.Logf("%.1f%% of the limit used, %d plain timers late", use*100, late)
+					if late == 0 {
+						t.Fatal("less than 97% on a machine that had the time")
+					}
 				}
-				t.Errorf("%.1f%% of the limit used", use*100)
+				t.Skip("SKIPPED: the machine is too busy to measure how much of a limit is used")
 			})
 		}
 	})
 }
 
-// measure sends for two seconds and returns the share of the limit that was used.
-func measure(t *testing.T, senders []sender, n int) float64 {
+// measure sends for two seconds and returns the share of the limit of 120 a
+// second that was used, and how many plain timers of the same spacing were late.
+func measure(t *testing.T, senders []sender) (use float64, late int) {
 	t.Helper()
 	var l ledger
 	var wg sync.WaitGroup
-	end := time.Now().Add(2 * time.Second)
+	start := time.Now()
+	end := start.Add(2 * time.Second)
 	for _, s := range senders {
 		wg.Go(func() {
 			if err := s.send(t.Context(), &l, end); err != nil {
@@ -93,13 +99,20 @@ func measure(t *testing.T, senders []sender, n int) float64 {
 			}
 		})
 	}
+	for i := range 235 {
+		due := start.Add(time.Duration(i) * 8500 * time.Microsecond)
+		_ = sleep(t.Context(), time.Until(due)) // the senders report a context that ended
+		if time.Since(due) > 10*time.Millisecond {
+			late++
+		}
+	}
 	wg.Wait()
-	if err := l.check(n, 0, time.Second); err != nil {
+	if err := l.check(120, 0, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	// Some who were waiting at the end have sent one more.
 	used, _ := slices.BinarySearchFunc(l.times, end, time.Time.Compare)
-	return float64(used) / float64(2*n)
+	return float64(used) / 240, late
 }
 
 // checkExact complains if the slot just leased with s lies before Redis's instant
