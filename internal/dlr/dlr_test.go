@@ -73,6 +73,21 @@ func TestReportTellsSubmittedIfNobodyDoes(t *testing.T) {
 	w.wantTold("submitted E-0", "undelivered E-0")
 }
 
+// As long as the request is under way its report waits, however often it is
+// looked at meanwhile.
+func TestReportOnARequestUnderWayWaits(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}})
+	in, other := w.intend(w.queue("E", number(1))), w.intend(w.queue("F", number(2)))
+	d := journal.OutcomeDetail{Default: submitted("b")}
+	w.append(w.record(other, 1, idempotency.Closed, &d))
+	w.report(w.path(in), delivered(providers.Report{To: number(1)}))
+	w.report(w.path(other), delivered(providers.Report{To: number(2)}))
+	w.wantTold("submitted F-0", "delivered F-0") // told at the end of patience
+	w.outcome(in, 1, idempotency.Closed, submitted("c"))
+	w.wantTold("submitted F-0", "delivered F-0", "submitted E-0", "delivered E-0")
+}
+
 func TestReportProvesThatAnUncertainMessageWasTaken(t *testing.T) {
 	t.Parallel()
 	w := start(t, setup{provider: &gateway{urls: true}})
@@ -130,6 +145,22 @@ func TestRepetitionsChangeNothingAndDeliveredCorrects(t *testing.T) {
 	if w.counts.of(dlr.Repeated) != 2 { // the first and the last are byte for byte what came before
 		t.Errorf("counted %v", w.counts.classes)
 	}
+}
+
+// What this collector has told counts at once, not when the stream brings it back.
+func TestOwnEventsCountAtOnce(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}, deaf: true})
+	in := w.intend(w.queue("E", number(1)))
+	w.outcome(in, 1, idempotency.Closed, submitted("b"))
+	to := providers.Report{To: number(1)}
+	for i, r := range []providers.Report{delivered(to), undelivered(to)} {
+		w.report(w.path(in), r)
+		w.until(func() bool { return w.counts.of(dlr.Matched) == i+1 })
+	}
+	// It never saw that somebody told `submitted`, so it did too: the same
+	// message twice, never the report.
+	w.wantTold("submitted E-0", "submitted E-0", "delivered E-0")
 }
 
 // One callback that says both leaves the message delivered, whichever is first.
@@ -195,6 +226,20 @@ func TestReportWithNothingButANumber(t *testing.T) {
 	if told := w.told(); slices.Contains(told, "undelivered OLD-1") || slices.Contains(told, "undelivered NEW-1") {
 		t.Errorf("told %v", told)
 	}
+}
+
+// A message that was sent again is one message, in two batches.
+func TestNumberOfAMessageInTwoBatches(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{}})
+	span := w.queue("E", number(1))
+	first := w.intend(span)
+	w.outcome(first, 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain})
+	w.append(idempotency.Record{Kind: idempotency.Release, Intent: first, Spans: []idempotency.Span{span}})
+	second := w.intend(span)
+	w.outcome(second, 1, idempotency.Closed, submitted("x"))
+	w.report("/dlr/"+account+"/"+secret, delivered(providers.Report{To: number(1)}))
+	w.wantTold("uncertain E-0", "submitted E-0", "delivered E-0")
 }
 
 func TestReportOnAnothersNumberIsKeptAndCounted(t *testing.T) {
@@ -290,6 +335,32 @@ func TestLookUps(t *testing.T) {
 	defer gw.mu.Unlock()
 	if gw.polled < 2 || gw.polled != len(s.taken) {
 		t.Errorf("%d look-ups in %d slots", gw.polled, len(s.taken))
+	}
+}
+
+func TestLookUpsWaitAndAreSpared(t *testing.T) {
+	t.Parallel()
+	gw := &poller{}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: time.Hour, Every: time.Hour}})
+	in := w.intend(w.queue("E", number(1)))
+	w.outcome(in, 1, idempotency.Closed, submitted("p1"))
+	w.until(func() bool {
+		waiting, unsettled, err := w.bus.Backlog(context.Background(), bus.JournalStream, "poll-"+account)
+		return err == nil && waiting == 0 && unsettled == 1
+	})
+	spared := start(t, setup{provider: gw, poll: dlr.Poll{}, before: func(w *world) {
+		in := w.intend(w.queue("E", number(1)))
+		w.outcome(in, 1, idempotency.Closed, journal.MessageResult{Status: envelope.Delivered, ProviderID: "p1"})
+		w.until(func() bool { now, _ := w.statuses.Current("E-0"); return now == envelope.Delivered })
+	}})
+	spared.until(func() bool {
+		waiting, unsettled, err := spared.bus.Backlog(context.Background(), bus.JournalStream, "poll-"+account)
+		return err == nil && waiting == 0 && unsettled == 0
+	})
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	if gw.polled != 0 {
+		t.Errorf("%d look-ups", gw.polled)
 	}
 }
 

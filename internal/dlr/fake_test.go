@@ -138,6 +138,11 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// deaf is a store that reads no stream.
+type deaf struct{ *status.Store }
+
+func (deaf) Ready() bool { return true }
+
 // world is one account's way from queue to report, with a collector at its end.
 type world struct {
 	testing.TB
@@ -158,6 +163,7 @@ type setup struct {
 	inbound  map[string]string
 	poll     dlr.Poll
 	limiter  dlr.Limiter
+	deaf     bool         // the statuses learn from the collector alone
 	before   func(*world) // runs before the collector does
 }
 
@@ -167,8 +173,12 @@ func start(t testing.TB, s setup) *world {
 	w := &world{TB: t, bus: natstest.Connect(t, server, []string{tenant}, []string{account}), stop: server.Stop, counts: &counts{classes: map[dlr.Class]int{}}, logs: &buffer{}}
 	w.journal = journal.New(w.bus, journal.Options{Owner: "collector"})
 	w.statuses = status.New(status.Options{})
+	var statuses dlr.Statuses = w.statuses
+	if s.deaf {
+		statuses = deaf{status.New(status.Options{})}
+	}
 	c, err := dlr.New(dlr.Options{
-		Bus: w.bus, Journal: w.journal, Statuses: w.statuses, Observer: w.counts, Log: slog.New(slog.NewJSONHandler(w.logs, nil)),
+		Bus: w.bus, Journal: w.journal, Statuses: statuses, Observer: w.counts, Log: slog.New(slog.NewJSONHandler(w.logs, nil)),
 		Accounts: []dlr.Account{{
 			Name: account, Provider: s.provider, Secrets: []string{secret, "older"}, Inbound: s.inbound, Poll: s.poll, Limiter: s.limiter,
 		}},

@@ -45,8 +45,9 @@ func (a *applying) message(e *entry, m *envelope.EventMessage) {
 		return
 	}
 	late := r.head != nil && statuses[r.head.status].Supersedes(a.event.Status)
+	again := r.status() == a.event.Status && !a.event.Status.Final() // a second account, a second attempt
 	switch {
-	case a.event.Status.Supersedes(r.status()) || r.status() == a.event.Status && !a.event.Status.Final():
+	case a.event.Status.Supersedes(r.status()) || again && r.length() < maxSteps:
 		r.head = a.on(r.head, to, m)
 		a.identify(r, m, true)
 	case late && !a.event.Status.Final() && r.length() < maxSteps:

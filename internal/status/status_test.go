@@ -202,6 +202,61 @@ func TestStatusDoesNotDependOnRepetitionOrOrder(t *testing.T) {
 	})
 }
 
+// Messages of one event share what they have in common and nothing else.
+func TestMessagesOfOneEventKeepTheirOwnErrors(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore()
+	s.Register(piece("E", 0, 1, 2, 3), origin(1))
+	e := event(envelope.Undelivered, time.Second, "E-0", "E-1", "E-2", "E-3")
+	for i, code := range []string{"A", "A", "B", ""} {
+		if code != "" {
+			e.Messages[i].Error = &envelope.EventError{Code: "undelivered", ProviderCode: code}
+		}
+	}
+	s.Apply(e)
+	for i, want := range []string{"A", "A", "B", ""} {
+		m, _ := s.Message("acme", envelope.MessageID("E", i))
+		got := ""
+		if m.Error != nil {
+			got = m.Error.ProviderCode
+		}
+		if got != want || m.ProviderMessageID != "p"+m.ID {
+			t.Errorf("message %d: %q, %q", i, got, m.ProviderMessageID)
+		}
+	}
+}
+
+func TestLateNewsDoNotReplaceTheProvidersID(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore()
+	s.Apply(event(envelope.Delivered, 2*time.Second, "E-0"))
+	late := event(envelope.Submitted, time.Second, "E-0")
+	late.Messages[0].ProviderMessageID = "older"
+	s.Apply(late)
+	if m, _ := s.Message("acme", "E-0"); m.ProviderMessageID != "pE-0" || len(m.History) != 2 {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestHistoriesAreBounded(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore()
+	s.Apply(event(envelope.Delivered, time.Hour, "E-0"))
+	for i := range 1000 {
+		s.Apply(event(envelope.Submitted, time.Duration(i), "E-0"))
+	}
+	if m, _ := s.Message("acme", "E-0"); len(m.History) > 100 {
+		t.Errorf("%d steps", len(m.History))
+	}
+	for i := range 1000 {
+		s.Apply(event(envelope.Uncertain, time.Duration(i), "F-0"))
+	}
+	s.Apply(event(envelope.Delivered, time.Hour, "F-0"))
+	if m, _ := s.Message("acme", "F-0"); len(m.History) > 100 || m.Status != envelope.Delivered {
+		t.Errorf("%s after %d steps", m.Status, len(m.History))
+	}
+}
+
 func TestEnvelopeCountsAndPages(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore()
