@@ -1,0 +1,22 @@
+// Command ingest takes submissions over HTTP and from the bus.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tuma-sms/tuma/internal/app"
+	"github.com/tuma-sms/tuma/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Program{
+		Name: "ingest", Version: app.Version(), Types: app.TypeDefaults(), Env: os.LookupEnv,
+		Stdout: os.Stdout, Stderr: os.Stderr, Run: app.RunIngest,
+	}.Main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}

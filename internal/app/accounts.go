@@ -1,0 +1,98 @@
+package app
+
+import (
+	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/all"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// adapters builds every account's adapter, with its credentials.
+func (k *kit) adapters() (map[string]providers.Provider, error) {
+	return k.build(func(a *config.Account) (map[string]string, error) {
+		creds := map[string]string{}
+		for key, s := range a.Credentials {
+			v, err := s.Resolve()
+			if err != nil {
+				return nil, err
+			}
+			creds[key] = v
+		}
+		return creds, nil
+	})
+}
+
+// checkers builds adapters that can only check messages: ingest needs no
+// account's secrets, so it is not given them.
+func (k *kit) checkers() (map[string]providers.Provider, error) {
+	return k.build(func(a *config.Account) (map[string]string, error) {
+		creds := map[string]string{}
+		for _, key := range all.Types()[a.Type].Credentials {
+			creds[key] = "unused"
+		}
+		return creds, nil
+	})
+}
+
+func (k *kit) build(credentials func(*config.Account) (map[string]string, error)) (map[string]providers.Provider, error) {
+	types, out := all.Types(), map[string]providers.Provider{}
+	for name, a := range k.cfg.Accounts {
+		creds, err := credentials(a)
+		if err != nil {
+			return nil, err
+		}
+		base, err := a.BaseURL.Resolve()
+		if err != nil {
+			return nil, err
+		}
+		p, err := types[a.Type].New(providers.Options{
+			Account: name, BaseURL: base, Credentials: creds, Options: a.Options, Timeout: a.Timeout.Duration,
+			BatchSize: a.Batch.Size, AllowHTTP: a.AllowHTTP,
+		})
+		if err != nil {
+			return nil, k.accountError(name, err)
+		}
+		out[name] = p
+	}
+	return out, nil
+}
+
+// slots returns the cluster-wide limiter of an account. Accounts of one login
+// share it, because the gateway counts logins.
+func (k *kit) slots(a *config.Account) (*ratelimit.Slots, error) {
+	var limits []ratelimit.Limit
+	for _, r := range a.Rate {
+		limits = append(limits, ratelimit.Limit{Requests: r.Requests, Messages: r.Messages, Per: r.Per.Duration, Calendar: r.Per.Day, Zone: r.Location})
+	}
+	s, err := ratelimit.New(k.redis, ratelimit.Options{Account: a.Login, Limits: limits})
+	if err != nil {
+		return nil, k.accountError(a.Name, err)
+	}
+	return s, nil
+}
+
+// serves reports whether a tenant may use an account.
+func serves(t *config.Tenant, account string) bool {
+	if len(t.Accounts) == 0 {
+		return true
+	}
+	for _, a := range t.Accounts {
+		if a == account {
+			return true
+		}
+	}
+	return false
+}
+
+// callbackTokens returns an account's callback secrets, newest first.
+func callbackTokens(a *config.Account) ([]string, error) {
+	var out []string
+	for _, s := range a.CallbackToken {
+		v, err := s.Resolve()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}

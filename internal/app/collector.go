@@ -1,0 +1,120 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/cli"
+	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/service"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// RunCollector runs the program that providers call.
+func RunCollector(ctx context.Context, p cli.Params) error {
+	k, err := newKit(ctx, p, nil, "")
+	if err != nil {
+		return err
+	}
+	if err := k.collector(ctx); err != nil {
+		return err
+	}
+	k.statuses(nil, nil)
+	return k.run(ctx)
+}
+
+// collector adds the parts that take reports and inbound messages.
+func (k *kit) collector(ctx context.Context) error {
+	adapters, err := k.adapters()
+	if err != nil {
+		return err
+	}
+	o := dlr.Options{Bus: k.bus, Journal: k.journal, Statuses: k.status, Observer: &reports{k, context.WithoutCancel(ctx)}, Log: k.log}
+	for _, name := range k.cfg.AccountNames() {
+		a := k.cfg.Accounts[name]
+		secrets, err := callbackTokens(a)
+		if err != nil {
+			return err
+		}
+		slots, err := k.slots(a)
+		if err != nil {
+			return err
+		}
+		acct := dlr.Account{
+			Name: name, Provider: adapters[name], Secrets: secrets, Inbound: a.Inbound, Limiter: lookups{slots},
+			Poll: dlr.Poll{After: a.Poll.After.Duration, Every: a.Poll.Every.Duration},
+		}
+		if len(k.cfg.Ingest.Tenants) == 1 {
+			acct.Tenant = k.cfg.Ingest.Tenants[0].Name
+		}
+		o.Accounts = append(o.Accounts, acct)
+	}
+	c, err := dlr.New(o)
+	if err != nil {
+		return err
+	}
+	addr, err := k.cfg.DLRCollector.Listen.Resolve()
+	if err != nil {
+		return err
+	}
+	ln, err := service.Listen(ctx, "dlr_collector.listen", addr)
+	if err != nil {
+		return err
+	}
+	k.health.RequireFunc("reports", func() string {
+		if !c.Ready() {
+			return "statuses being read"
+		}
+		return ""
+	})
+	k.add("reports", c.Run, nil)
+	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
+	return nil
+}
+
+// lookups are requests like any other: they draw on the account's slots.
+type lookups struct{ slots *ratelimit.Slots }
+
+// Slot implements dlr.Limiter.
+func (l lookups) Slot(ctx context.Context) error {
+	for {
+		s, err := l.slots.Next(ctx, 0, 1)
+		if err != nil {
+			return err
+		}
+		if err := s.Wait(ctx); err != nil {
+			return err
+		}
+		if s.Usable(time.Now()) {
+			return nil
+		}
+	}
+}
+
+// reports turns what the collector tells into metrics and spans.
+type reports struct {
+	k   *kit
+	ctx context.Context // of the program: what is told has no other
+}
+
+// Callbacks implements dlr.Observer.
+func (r *reports) Callbacks(account string, c dlr.Class, n int) {
+	r.k.tel.Metrics.Callbacks(account, string(c), n)
+}
+
+// Told implements dlr.Observer: one short span in the trace of each submission.
+func (r *reports) Told(e *envelope.Event) {
+	r.k.tel.Metrics.MessageStatus(e.Provider, string(e.Status), len(e.Messages))
+	traces := map[string]bool{}
+	for i := range e.Messages {
+		if tp := e.Messages[i].Traceparent; tp != "" && !traces[tp] {
+			traces[tp] = true
+			_, s := r.k.tel.Tracer.StartMessage(r.ctx, "report "+string(e.Status), tp)
+			s.End()
+		}
+	}
+}
+
+// Unmatched implements dlr.Observer.
+func (r *reports) Unmatched(n int) { r.k.tel.Metrics.ReportsUnmatched(n) }

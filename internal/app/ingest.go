@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tuma-sms/tuma/internal/cli"
+	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/internal/route"
+	"github.com/tuma-sms/tuma/internal/service"
+	"github.com/tuma-sms/tuma/internal/telemetry"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// RunIngest runs the program that takes submissions.
+func RunIngest(ctx context.Context, p cli.Params) error {
+	k, err := newKit(ctx, p, nil, "")
+	if err != nil {
+		return err
+	}
+	if err := k.ingest(ctx); err != nil {
+		return err
+	}
+	k.statuses(k.tenants(), k.cfg.AccountNames())
+	return k.run(ctx)
+}
+
+// statuses adds the part that follows what became of messages.
+func (k *kit) statuses(tenants, accounts []string) {
+	k.add("statuses", func(ctx context.Context) error { return k.status.Run(ctx, k.bus, tenants, accounts) }, nil)
+}
+
+// ingest adds the parts that take submissions.
+func (k *kit) ingest(ctx context.Context) error {
+	o := ingest.Options{
+		Bus: k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
+		Keys: keys{idempotency.NewKeys(k.redis, time.Now)}, Operate: &operate{k},
+	}
+	quotas := quotas{}
+	for i := range k.cfg.Ingest.Tenants {
+		t, err := k.tenant(&k.cfg.Ingest.Tenants[i])
+		if err != nil {
+			return err
+		}
+		if t.Rate.Messages > 0 {
+			quotas[t.Name] = ratelimit.NewQuota(k.redis, t.Name, t.Rate.Messages, t.Rate.Per)
+		}
+		o.Tenants = append(o.Tenants, t)
+	}
+	o.Quota = quotas
+	checkers, err := k.checkers()
+	if err != nil {
+		return err
+	}
+	for _, name := range k.cfg.AccountNames() {
+		a := k.cfg.Accounts[name]
+		o.Accounts = append(o.Accounts, ingest.Account{Name: name, Type: a.Type, BatchSize: a.Batch.Size, Check: checkers[name].Check})
+	}
+	for _, r := range k.cfg.Routes {
+		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts})
+	}
+	in, err := ingest.New(o)
+	if err != nil {
+		return err
+	}
+	addr, err := k.cfg.Ingest.Listen.Resolve()
+	if err != nil {
+		return err
+	}
+	ln, err := service.Listen(ctx, "ingest.listen", addr)
+	if err != nil {
+		return err
+	}
+	k.health.RequireFunc("statuses", func() string {
+		if !k.status.Ready() {
+			return "being read"
+		}
+		return ""
+	})
+	k.add("hop", in.Run, nil)
+	k.add("api", service.Server("api", ln, in.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
+	return nil
+}
+
+func (k *kit) tenant(t *config.Tenant) (ingest.Tenant, error) {
+	out := ingest.Tenant{
+		Name: t.Name, DefaultRegion: t.DefaultRegion, Operator: t.Operator, Senders: t.Senders, Accounts: t.Accounts,
+	}
+	for _, key := range t.KeysSHA256 {
+		var sum [32]byte
+		if _, err := hex.Decode(sum[:], []byte(key)); err != nil {
+			return out, &config.Error{File: k.cfg.File, Key: "ingest.tenants", Reason: "keys_sha256 is not hex"}
+		}
+		out.Keys = append(out.Keys, sum)
+	}
+	if t.Rate != nil {
+		out.Rate = ingest.Rate{Messages: t.Rate.Messages, Per: t.Rate.Per.Duration}
+	}
+	return out, nil
+}
+
+// span starts the span that a submission's messages belong to.
+func (k *kit) span(ctx context.Context, name, traceparent string) (context.Context, string, func(error)) {
+	ctx, s := k.tel.Tracer.Start(telemetry.WithTraceparent(ctx, traceparent), name, trace.SpanKindProducer)
+	return ctx, telemetry.Traceparent(ctx), func(err error) {
+		reason := ""
+		if err != nil {
+			reason = "not accepted" // an error's words may quote the submission
+		}
+		telemetry.End(s, reason)
+	}
+}
+
+// quotas are the tenants' rates over the whole cluster.
+type quotas map[string]*ratelimit.Quota
+
+// Take implements ingest.Quota.
+func (q quotas) Take(ctx context.Context, tenant string, n int) (time.Duration, error) {
+	if t := q[tenant]; t != nil {
+		return t.Take(ctx, n)
+	}
+	return 0, nil
+}
+
+// keys keeps ingest's claims in the idempotency keys on Redis.
+type keys struct{ k *idempotency.Keys }
+
+// Claim implements ingest.Keys.
+func (s keys) Claim(ctx context.Context, tenant, key string, c ingest.KeyClaim, _ time.Duration) (ingest.KeyClaim, error) {
+	got, err := s.k.Claim(ctx, tenant, key, sha256.Sum256([]byte(c.Body)), c.ID)
+	if err != nil {
+		return ingest.KeyClaim{}, err
+	}
+	switch got.State {
+	case idempotency.Mine:
+		return c, nil
+	case idempotency.Done:
+		var owner ingest.KeyClaim
+		err := json.Unmarshal(got.Answer, &owner)
+		owner.Stored = true
+		return owner, err
+	case idempotency.Mismatch:
+		return ingest.KeyClaim{Stored: true}, nil // no body: it equals none
+	}
+	return ingest.KeyClaim{Body: c.Body}, nil
+}
+
+// Confirm implements ingest.Keys.
+func (s keys) Confirm(ctx context.Context, tenant, key string, c ingest.KeyClaim, until time.Time) error {
+	answer, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return s.k.Confirm(ctx, tenant, key, c.ID, answer, time.Until(until))
+}
+
+// Drop implements ingest.Keys.
+func (s keys) Drop(ctx context.Context, tenant, key string, c ingest.KeyClaim) error {
+	return s.k.Drop(ctx, tenant, key, c.ID)
+}

@@ -1,0 +1,253 @@
+// Package app assembles the programs from the config, in one place: each cmd and
+// `tuma up` call it. Values are pushed into the stages from here; they know
+// nothing of the config or of each other.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/bus/embedded"
+	"github.com/tuma-sms/tuma/internal/cli"
+	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
+	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/internal/telemetry"
+	"github.com/tuma-sms/tuma/pkg/providers/all"
+)
+
+// drain is how long a program may take to stop: one request's time-out and what
+// it takes to record its outcome. deploy/k8s gives pods more than that.
+const drain = 25 * time.Second
+
+// TypeDefaults is what the config must know of the provider types.
+func TypeDefaults() map[string]config.TypeDefaults {
+	out := map[string]config.TypeDefaults{}
+	for name, t := range all.Types() {
+		out[name] = config.TypeDefaults{BaseURL: t.BaseURL, Batch: t.BatchSize, MaxBatch: t.BatchSize, Rate: t.Rate, Credentials: t.Credentials}
+	}
+	return out
+}
+
+// kit is what the programs of one process share.
+type kit struct {
+	p       cli.Params
+	cfg     *config.Config
+	tel     *telemetry.Telemetry
+	log     *slog.Logger
+	health  *service.Health
+	bus     *bus.Bus
+	redis   redis.UniversalClient
+	journal *journal.Journal
+	status  *status.Store
+	parts   []service.Part // in start order
+}
+
+// newKit connects to nothing yet: what it returns can be wired, and works once
+// its parts run. server is the embedded NATS server, or nil.
+func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAddr string) (*kit, error) {
+	cfg := p.Config
+	k := &kit{p: p, cfg: cfg, health: &service.Health{}}
+	otlp, err := cfg.Telemetry.OTLP.Resolve()
+	if err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname() // only shown
+	k.tel, err = telemetry.New(ctx, telemetry.Options{
+		Service: p.Name, Version: p.Version, Instance: host, OTLP: otlp, Sample: cfg.Telemetry.Sample, Log: p.Stderr,
+		Level: logLevel(p),
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.log = k.tel.Log
+	if k.bus, err = connectBus(p, server, k.log); err != nil {
+		return nil, err
+	}
+	if k.redis, err = connectRedis(cfg, redisAddr); err != nil {
+		return nil, err
+	}
+	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log})
+	k.status = status.New(status.Options{Log: k.log})
+	if err := k.base(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// logLevel is TUMA_LOG (debug, info, warn, error). Without it programs log from
+// info on, and `tuma up`, which a person watches, from warn on.
+func logLevel(p cli.Params) slog.Level {
+	level := slog.LevelInfo
+	if p.Name == "tuma" {
+		level = slog.LevelWarn
+	}
+	if v, ok := p.Env("TUMA_LOG"); ok {
+		if err := level.UnmarshalText([]byte(v)); err != nil {
+			fmt.Fprintf(p.Stderr, "TUMA_LOG: %q is not a level\n", v)
+		}
+	}
+	return level
+}
+
+func connectBus(p cli.Params, server *embedded.Server, log *slog.Logger) (*bus.Bus, error) {
+	o := bus.Options{Name: p.Name, Replicas: p.Config.NATS.Replicas, Log: log}
+	if server != nil {
+		o.InProcess = server
+		return bus.Connect(o)
+	}
+	var err error
+	if o.URL, err = p.Config.NATS.URL.Resolve(); err != nil {
+		return nil, err
+	}
+	if o.Credentials, err = p.Config.NATS.CredentialsFile(); err != nil {
+		return nil, err
+	}
+	return bus.Connect(o)
+}
+
+// connectRedis returns a client with the bounds of a hot path: Redis is asked
+// for slots and keys, and whoever asks must know soon that it is away.
+func connectRedis(cfg *config.Config, embedded string) (redis.UniversalClient, error) {
+	o := &redis.Options{Addr: embedded}
+	if embedded == "" {
+		url, err := cfg.Redis.URL.Resolve()
+		if err != nil {
+			return nil, err
+		}
+		if o, err = redis.ParseURL(url); err != nil {
+			return nil, &config.Error{File: cfg.File, Key: "redis.url", Reason: "not a redis:// or rediss:// URL"}
+		}
+	}
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Second, 250*time.Millisecond, 250*time.Millisecond, 300*time.Millisecond
+	o.MaxRetries = 1
+	return redis.NewClient(o), nil
+}
+
+// base adds what every program has: health, metrics, the bus with its streams,
+// Redis looked at, and the journal.
+func (k *kit) base(ctx context.Context) error {
+	addr, err := k.p.AdminListen()
+	if err != nil {
+		return err
+	}
+	ln, err := service.Listen(ctx, "admin.listen", addr)
+	if err != nil {
+		return err
+	}
+	streams := make(chan struct{})
+	k.add("admin", service.Admin(ln, k.health, k.tel.Handler).Run, nil)
+	k.add("redis", k.watchRedis, nil)
+	k.add("streams", func(ctx context.Context) error { return k.ensureStreams(ctx, streams) }, streams)
+	k.health.RequireFunc("nats", func() string {
+		if !k.bus.Connected() {
+			return "not connected"
+		}
+		return ""
+	})
+	k.add("journal", k.journal.Run, nil)
+	k.health.RequireFunc("journal", waiting(k.journal.Ready(), "being read"))
+	return nil
+}
+
+func (k *kit) add(name string, run func(ctx context.Context) error, ready <-chan struct{}) {
+	k.parts = append(k.parts, service.Part{Name: name, Run: run, Ready: ready})
+}
+
+// waiting is a health check that is well once ready is closed.
+func waiting(ready <-chan struct{}, reason string) func() string {
+	return func() string {
+		select {
+		case <-ready:
+			return ""
+		default:
+			return reason
+		}
+	}
+}
+
+// ensureStreams makes the streams, as soon as there is a server to make them on.
+func (k *kit) ensureStreams(ctx context.Context, ready chan<- struct{}) error {
+	set := k.health.Require("streams")
+	for {
+		err := k.bus.WaitConnected(ctx)
+		if err == nil {
+			err = k.bus.EnsureStreams(ctx, k.tenants(), k.cfg.AccountNames())
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			break
+		}
+		set(err.Error())
+		k.log.Warn("streams not ready", "error", err)
+		if !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+	set("")
+	close(ready)
+	<-ctx.Done()
+	return nil
+}
+
+func (k *kit) watchRedis(ctx context.Context) error {
+	set := k.health.Prefer("redis")
+	for {
+		reason := ""
+		if err := k.redis.Ping(ctx).Err(); err != nil && ctx.Err() == nil {
+			reason = "out of reach"
+		}
+		set(reason)
+		if !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
+func (k *kit) tenants() []string {
+	var names []string
+	for _, t := range k.cfg.Ingest.Tenants {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// run runs all parts until ctx is done, and closes the connections after them.
+func (k *kit) run(ctx context.Context) error {
+	err := service.Run(ctx, drain, k.parts...)
+	k.bus.Close()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if terr := k.tel.Shutdown(flush); terr != nil {
+		k.log.Warn("telemetry not flushed", "error", terr)
+	}
+	return errors.Join(err, k.redis.Close())
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// accountError says which account of the config is wrong.
+func (k *kit) accountError(name string, err error) error {
+	return &config.Error{File: k.cfg.File, Key: "providers." + name, Reason: fmt.Sprint(err)}
+}
