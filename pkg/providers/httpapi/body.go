@@ -34,6 +34,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	rest := len(b.data) - b.off
 	switch {
+	case b.ended: // even if sealed: net/http looks for the end after a fast gateway has answered, and any other error costs the answer
+		return 0, io.EOF
 	case b.sealed:
 		return 0, errSealed
 	case rest == 0:

@@ -25,6 +25,25 @@ func TestSealedBodyGivesNothing(t *testing.T) {
 	}
 }
 
+// A fast gateway answers before net/http has looked for the end of the body.
+// Should it find an error there, it would close the connection under the answer,
+// and what was taken would count as uncertain.
+func TestSealedBodyStillEnds(t *testing.T) {
+	t.Parallel()
+	b := &requestBody{data: []byte("abc")}
+	for _, size := range []int{2, 1} {
+		if n, err := b.Read(make([]byte, size)); n != size || err != nil {
+			t.Fatalf("got %d, %v", n, err)
+		}
+	}
+	if whole, _ := b.seal(); !whole {
+		t.Error("all bytes were taken")
+	}
+	if n, err := b.Read(make([]byte, 8)); n != 0 || err != io.EOF {
+		t.Errorf("the end of a body that was taken whole gave %d bytes, %v", n, err)
+	}
+}
+
 func TestBodyIsReadWhole(t *testing.T) {
 	t.Parallel()
 	for size := range 5 {
