@@ -97,7 +97,7 @@ func (silent) Attempt(ctx context.Context, _ dispatch.Attempt) (context.Context,
 
 // rig is a bus with accounts, and what was told on it.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	server *embedded.Server
 	bus    *bus.Bus
 	log    *slog.Logger
@@ -111,13 +111,7 @@ type rig struct {
 
 func newRig(t *testing.T, accounts ...string) *rig {
 	t.Parallel()
-	r := &rig{t: t, server: natstest.Server(t), status: map[string][]envelope.Status{}, seen: map[string]bool{}, change: make(chan struct{}, 1)}
-	var w io.Writer = io.Discard
-	if os.Getenv("TUMA_TEST_LOG") != "" {
-		w = os.Stderr
-	}
-	r.log = slog.New(slog.NewTextHandler(w, nil))
-	r.bus = natstest.Connect(t, r.server, []string{"acme", "other"}, accounts)
+	r := newBareRig(t, accounts...)
 	r.follow(bus.EventStream, func(m *bus.Msg) {
 		var e envelope.Event
 		if json.Unmarshal(m.Data, &e) != nil || r.seen[e.ID] {
@@ -134,6 +128,18 @@ func newRig(t *testing.T, accounts ...string) *rig {
 			r.dead = append(r.dead, d)
 		}
 	})
+	return r
+}
+
+// newBareRig does not listen to what is told.
+func newBareRig(t testing.TB, accounts ...string) *rig {
+	r := &rig{t: t, server: natstest.Server(t), status: map[string][]envelope.Status{}, seen: map[string]bool{}, change: make(chan struct{}, 1)}
+	var w io.Writer = io.Discard
+	if os.Getenv("TUMA_TEST_LOG") != "" {
+		w = os.Stderr
+	}
+	r.log = slog.New(slog.NewTextHandler(w, nil))
+	r.bus = natstest.Connect(t, r.server, []string{"acme", "other"}, accounts)
 	return r
 }
 

@@ -232,6 +232,7 @@ func (l *lane) readyIn(now time.Time, batch int, linger time.Duration) time.Dura
 	case len(l.items) >= batch || !l.more || l.priority == envelope.High:
 		return 0
 	}
+	linger += linger * time.Duration(batch) / 1000 // a large request takes longer to fill
 	return max(0, linger-now.Sub(l.grew))
 }
 
