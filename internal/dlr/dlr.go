@@ -38,6 +38,10 @@ type Limiter interface {
 type Statuses interface {
 	Current(messageID string) (envelope.Status, bool)
 	Apply(*envelope.Event)
+	// Unreported returns events for messages submitted after or longer ago of
+	// which no report came and that was not told yet; id names an event by its
+	// first message.
+	Unreported(after time.Duration, limit int, id func(first string) string) []envelope.Event
 	Ready() bool
 }
 
@@ -46,7 +50,7 @@ type Statuses interface {
 type Observer interface {
 	// Callbacks counts what became of callbacks or reports; see the classes.
 	Callbacks(account string, class Class, n int)
-	// Told tells of an event that was stored.
+	// Told tells of an event that reports brought about, once it is stored.
 	Told(e *envelope.Event)
 	// Unmatched is how many reports wait for a message, over all accounts.
 	Unmatched(n int)
@@ -114,7 +118,7 @@ type account struct {
 	receiver providers.Receiver // nil: no inbound
 	poller   providers.Poller   // nil: no look-ups
 	urls     bool               // each batch has its own callback URL
-	index    *index             // nil if urls: the URL says the batch
+	index    *index             // nil if urls, since the URL says the batch, and if there are no callbacks
 	gate     chan struct{}      // callbacks of this account being stored
 }
 
@@ -147,7 +151,7 @@ func New(o Options) (*Collector, error) {
 		for number, tenant := range in.Inbound {
 			a.Inbound[strings.TrimPrefix(number, "+")] = tenant
 		}
-		if !a.urls {
+		if !a.urls && a.reporter != nil {
 			a.index = newIndex(in.Name)
 			o.Journal.Watch(a.index.watch)
 		}
@@ -191,6 +195,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		}
 	}
 	running.Go(func() { c.gauge(ctx) })
+	running.Go(func() { c.sweep(ctx) })
 	c.ready.Store(true)
 	<-ctx.Done()
 	c.ready.Store(false)

@@ -364,6 +364,43 @@ func TestLookUpsWaitAndAreSpared(t *testing.T) {
 	}
 }
 
+func TestMissingReportIsTold(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}, before: func(w *world) {
+		in := w.intend(w.queue("E", number(1)))
+		d := journal.OutcomeDetail{Time: time.Now().Add(-72*time.Hour - time.Minute), Default: submitted("b")}
+		w.tellOutcome(in, 1, idempotency.Closed, &d)
+		w.until(func() bool { now, _ := w.statuses.Current("E-0"); return now == envelope.Submitted })
+	}})
+	w.wantTold("submitted E-0", "submitted E-0")
+	if m, _ := w.statuses.Message(tenant, "E-0"); m.History[len(m.History)-1].Detail != "report: none" {
+		t.Errorf("got %+v", m.History)
+	}
+}
+
+// Two collectors share the reports; each report is told by one of them.
+func TestTwoCollectors(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}, collectors: 2})
+	var numbers []string
+	for i := range 200 {
+		numbers = append(numbers, number(i))
+	}
+	in := w.intend(w.queue("E", numbers...))
+	w.outcome(in, len(numbers), idempotency.Closed, submitted("b"))
+	for _, n := range numbers {
+		w.report(w.path(in), delivered(providers.Report{To: n}))
+	}
+	w.until(func() bool { return len(w.told()) >= 2*len(numbers) })
+	w.until(func() bool {
+		waiting, unsettled, err := w.bus.Backlog(context.Background(), bus.CallbackStream, "dlr-"+account)
+		return err == nil && waiting == 0 && unsettled == 0
+	})
+	if n := len(w.told()); n != 2*len(numbers) {
+		t.Errorf("%d changes told, want %d", n, 2*len(numbers))
+	}
+}
+
 func TestInbound(t *testing.T) {
 	t.Parallel()
 	w := start(t, setup{provider: &gateway{urls: true}, inbound: map[string]string{"+15000": tenant}})

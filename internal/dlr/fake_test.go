@@ -152,6 +152,7 @@ type world struct {
 	url      string
 	counts   *counts
 	logs     *buffer
+	owners   int
 	stop     func() // ends the server
 
 	mu     sync.Mutex
@@ -159,19 +160,51 @@ type world struct {
 }
 
 type setup struct {
-	provider providers.Provider
-	inbound  map[string]string
-	poll     dlr.Poll
-	limiter  dlr.Limiter
-	deaf     bool         // the statuses learn from the collector alone
-	before   func(*world) // runs before the collector does
+	provider   providers.Provider
+	inbound    map[string]string
+	poll       dlr.Poll
+	limiter    dlr.Limiter
+	collectors int          // default 1; the first one serves
+	deaf       bool         // the statuses learn from the collector alone
+	before     func(*world) // runs before the collector does
 }
 
 func start(t testing.TB, s setup) *world {
 	t.Helper()
 	server := natstest.Server(t)
 	w := &world{TB: t, bus: natstest.Connect(t, server, []string{tenant}, []string{account}), stop: server.Stop, counts: &counts{classes: map[dlr.Class]int{}}, logs: &buffer{}}
-	w.journal = journal.New(w.bus, journal.Options{Owner: "collector"})
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() { stop(); running.Wait() })
+	running.Go(func() { _ = w.bus.Tail(ctx, bus.Tail{Stream: bus.EventStream}, w.event, nil) })
+	var collectors []*dlr.Collector
+	for range max(s.collectors, 1) {
+		collectors = append(collectors, w.collector(ctx, &running, s))
+	}
+	if s.before != nil {
+		s.before(w)
+	}
+	for _, c := range collectors {
+		running.Go(func() {
+			if err := c.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	front := httptest.NewServer(collectors[0].Handler())
+	t.Cleanup(front.Close)
+	w.url = front.URL
+	for _, c := range collectors {
+		w.until(c.Ready)
+	}
+	return w
+}
+
+// collector makes a collector with a journal and statuses of its own, which run.
+func (w *world) collector(ctx context.Context, running *sync.WaitGroup, s setup) *dlr.Collector {
+	w.Helper()
+	w.owners++
+	w.journal = journal.New(w.bus, journal.Options{Owner: fmt.Sprintf("collector-%d", w.owners), Log: slog.New(slog.DiscardHandler)})
 	w.statuses = status.New(status.Options{})
 	var statuses dlr.Statuses = w.statuses
 	if s.deaf {
@@ -184,32 +217,17 @@ func start(t testing.TB, s setup) *world {
 		}},
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = w.journal.Run(ctx) })
-	running.Go(func() { _ = w.statuses.Run(ctx, w.bus, nil, []string{account}) })
-	running.Go(func() { _ = w.bus.Tail(ctx, bus.Tail{Stream: bus.EventStream}, w.event, nil) })
-	t.Cleanup(func() { stop(); running.Wait() })
+	j, st := w.journal, w.statuses
+	running.Go(func() { _ = j.Run(ctx) })
+	running.Go(func() { _ = st.Run(ctx, w.bus, nil, []string{account}) })
 	select {
-	case <-w.journal.Ready():
+	case <-j.Ready():
 	case <-time.After(10 * time.Second):
-		t.Fatal("journal not ready")
+		w.Fatal("journal not ready")
 	}
-	if s.before != nil {
-		s.before(w)
-	}
-	running.Go(func() {
-		if err := c.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	front := httptest.NewServer(c.Handler())
-	t.Cleanup(front.Close)
-	w.url = front.URL
-	w.until(c.Ready)
-	return w
+	return c
 }
 
 func (w *world) event(m *bus.Msg) {
@@ -296,8 +314,12 @@ func (w *world) intend(spans ...idempotency.Span) uint64 {
 // outcome records the same for n messages of an intent and tells it.
 func (w *world) outcome(intent uint64, n int, to idempotency.State, r journal.MessageResult) {
 	w.Helper()
-	d := journal.OutcomeDetail{Time: time.Now().UTC(), Default: r}
-	seq := w.append(w.record(intent, n, to, &d))
+	w.tellOutcome(intent, n, to, &journal.OutcomeDetail{Time: time.Now().UTC(), Default: r})
+}
+
+func (w *world) tellOutcome(intent uint64, n int, to idempotency.State, d *journal.OutcomeDetail) {
+	w.Helper()
+	seq := w.append(w.record(intent, n, to, d))
 	m, err := w.bus.Get(context.Background(), bus.JournalStream, intent)
 	if err != nil {
 		w.Fatal(err)
@@ -310,7 +332,7 @@ func (w *world) outcome(intent uint64, n int, to idempotency.State, r journal.Me
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := journal.Tell(context.Background(), w.bus, journal.Events(account, seq, members, &d)); err != nil {
+	if err := journal.Tell(context.Background(), w.bus, journal.Events(account, seq, members, d)); err != nil {
 		w.Fatal(err)
 	}
 }

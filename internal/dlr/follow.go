@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
@@ -21,6 +22,8 @@ const (
 	retryBus    = time.Second
 	longestNap  = 2 * time.Second // of an early report
 	longestWait = 5 * time.Minute // of a parked one
+	sweepEvery  = 10 * time.Minute
+	sweepSize   = 10_000
 )
 
 // source is where an account's reports are read: as they came, or parked.
@@ -276,6 +279,20 @@ func (c *Collector) gauge(ctx context.Context) {
 		}
 		c.o.Observer.Unmatched(n)
 		if !sleep(ctx, 10*time.Second) {
+			return
+		}
+	}
+}
+
+// sweep tells of messages that nobody has reported on for three days. Several
+// collectors find the same; ids and statuses keep that harmless.
+func (c *Collector) sweep(ctx context.Context) {
+	for {
+		events := c.o.Statuses.Unreported(Keep, sweepSize, func(first string) string { return journal.EventID("none", first) })
+		if err := c.tell(ctx, events); err != nil {
+			c.o.Log.Warn("missing reports not told", "error", err)
+		}
+		if len(events) == 0 && !sleep(ctx, sweepEvery) || !sleep(ctx, retryBus) {
 			return
 		}
 	}

@@ -81,15 +81,23 @@ func (x *index) withID(id string) (place, bool) {
 // maxFits bounds how many batches one number is looked for in.
 const maxFits = 64
 
+// settling is how long a server may lag behind the one that stored a message.
+const settling = time.Minute
+
 // withNumber returns the intents that have a message to number, newest first.
-// numbers reads back those of an intent; the first call may take long.
-func (x *index) withNumber(ctx context.Context, number string, numbers func(context.Context, uint64) ([]string, error)) ([]uint64, error) {
+// numbers reads back those of an intent and says whether it found them all; the
+// first call may take long.
+func (x *index) withNumber(ctx context.Context, number string, numbers func(context.Context, uint64) (list []string, whole bool, err error)) ([]uint64, error) {
 	x.numbering.Lock()
 	defer x.numbering.Unlock()
-	for _, in := range x.unnumbered() {
-		list, err := numbers(ctx, in.seq)
+	todo := x.unnumbered()
+	for _, in := range todo {
+		list, whole, err := numbers(ctx, in.seq)
 		if err != nil {
 			return nil, err
+		}
+		if !whole && todo[len(todo)-1].at.Sub(in.at) < settling {
+			break // the next call finds it, or by then it is gone for good
 		}
 		for _, n := range list {
 			h := maphash.String(x.seed, n)

@@ -108,7 +108,7 @@ func (b *batch) missing() Class {
 // message to it that waits for a report, else, for repetitions and corrections,
 // to the only one there is.
 func (c *Collector) findByNumber(ctx context.Context, a *account, it *item) error {
-	seqs, err := a.index.withNumber(ctx, it.report.To, func(ctx context.Context, seq uint64) ([]string, error) {
+	seqs, err := a.index.withNumber(ctx, it.report.To, func(ctx context.Context, seq uint64) ([]string, bool, error) {
 		return c.numbers(ctx, a, seq)
 	})
 	if err != nil {
@@ -166,20 +166,20 @@ func (c *Collector) waits(b *batch, pos int, id string) (sent, waits bool) {
 	return false, false
 }
 
-// numbers are those of an intent's messages.
-func (c *Collector) numbers(ctx context.Context, a *account, seq uint64) ([]string, error) {
+// numbers are those of an intent's messages, and whether all were found.
+func (c *Collector) numbers(ctx context.Context, a *account, seq uint64) ([]string, bool, error) {
 	b, err := c.batches.load(ctx, a.Name, seq)
 	if errors.Is(err, bus.ErrNotFound) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	out := make([]string, 0, len(b.byNumber))
 	for n := range b.byNumber {
 		out = append(out, n)
 	}
-	return out, nil
+	return out, b.whole, nil
 }
 
 // wanted is the status that a report asks for; empty: none.

@@ -41,12 +41,22 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 		return err
 	}
 	events := c.changes(a, found, proved)
+	if err := c.tell(ctx, events); err != nil {
+		return err
+	}
+	for i := range events {
+		c.o.Observer.Told(&events[i])
+	}
+	return nil
+}
+
+// tell publishes events and lets them count at once.
+func (c *Collector) tell(ctx context.Context, events []envelope.Event) error {
 	if err := journal.Tell(ctx, c.o.Bus, events); err != nil {
 		return err
 	}
 	for i := range events {
 		c.o.Statuses.Apply(&events[i])
-		c.o.Observer.Told(&events[i])
 	}
 	return nil
 }
