@@ -44,6 +44,7 @@ type account struct {
 	blockedUntil time.Time
 	failures     int // requests in a row that were surely not sent, for the back-off
 	ramp         int // most messages of a request after trouble; 0: no bound
+	ceiling      int // most messages that a counted limit's window takes; 0: no bound
 	search       *search
 	lastError    string
 
@@ -96,7 +97,7 @@ func (a *account) run(take, work context.Context) error {
 func (a *account) pump(take, work context.Context) {
 	// A limiter that is new to its Redis stays shut for some seconds. Asked now, it
 	// is open by the time that the first message comes.
-	if slot, err := a.slot(take); err == nil {
+	if slot, _, err := a.slot(take); err == nil {
 		_ = slot.Wait(take) // unused: one slot is what it costs
 	}
 	for {
@@ -109,7 +110,7 @@ func (a *account) pump(take, work context.Context) {
 			a.block("breaker", a.d.Now().Add(200*time.Millisecond))
 			continue
 		}
-		slot, err := a.slot(take)
+		slot, messages, err := a.slot(take)
 		if err != nil {
 			finish(errNotCounted)
 			continue
@@ -118,7 +119,7 @@ func (a *account) pump(take, work context.Context) {
 			finish(errNotCounted)
 			return
 		}
-		b := a.choose(a.d.Now(), highOnly)
+		b := a.choose(a.d.Now(), messages, highOnly)
 		if len(b.items) == 0 { // the slot is lost: what was waiting has expired or was cancelled
 			finish(errNotCounted)
 			a.release(work, b)
@@ -128,25 +129,46 @@ func (a *account) pump(take, work context.Context) {
 	}
 }
 
-// slot asks for the next slot and turns refusals into a blocked account.
-func (a *account) slot(ctx context.Context) (ratelimit.Slot, error) {
+// slot asks for the next slot, and for how many messages it is good: refusals
+// block the account.
+func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, err error) {
 	a.mu.Lock()
-	n := 0
+	n, most := 0, a.limit()
 	for _, l := range a.lanes {
 		n += len(l.items)
 	}
+	messages = max(1, min(n, most))
+	if a.search != nil && a.search.idle {
+		messages = max(messages, len(a.search.next()))
+	}
 	a.mu.Unlock()
-	slot, err := a.o.Slots.Next(ctx, min(n, a.o.BatchSize), (n+a.o.BatchSize-1)/a.o.BatchSize)
+	slot, err = a.o.Slots.Next(ctx, messages, (n+most-1)/most)
 	var paused *ratelimit.PausedError
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case errors.As(err, &paused):
 		a.block("rate", paused.Until)
+	case errors.Is(err, ratelimit.ErrTooLarge): // a window takes less than a batch
+		a.mu.Lock()
+		a.ceiling = max(1, messages/2)
+		a.mu.Unlock()
 	default:
 		// Without slots nothing is sent: slower, never over the limit.
 		a.block("redis", a.d.Now().Add(250*time.Millisecond))
 	}
-	return slot, err
+	return slot, messages, err
+}
+
+// limit is the most messages of a request right now. Callers hold mu.
+func (a *account) limit() int {
+	n := a.o.BatchSize
+	if a.ceiling > 0 {
+		n = min(n, a.ceiling)
+	}
+	if a.ramp > 0 {
+		n = min(n, a.ramp)
+	}
+	return n
 }
 
 // waitReady blocks until there is something to send, nothing forbids it and a
@@ -195,7 +217,7 @@ func (a *account) readyIn(highOnly *bool) time.Duration {
 		if *highOnly && l.priority != envelope.High {
 			continue
 		}
-		wait = min(wait, l.readyIn(now, a.o.BatchSize, a.o.Linger))
+		wait = min(wait, l.readyIn(now, a.limit(), a.o.Linger))
 	}
 	return wait
 }

@@ -21,11 +21,12 @@ type batch struct {
 // waits, so that a flood of urgent messages slows the rest and never stops it.
 const reserveOthers = 10
 
-// choose takes the most urgent request's worth out of the lanes. The first
+// choose takes the most urgent request's worth out of the lanes, limit messages
+// at most. The first
 // message comes from the lane whose turn it is; what else fits into the same
 // request is taken from that lane, then from the others, so that a request is
 // never sent half empty while another tenant waits with the same text.
-func (a *account) choose(now time.Time, highOnly bool) batch {
+func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s := a.search; s != nil && s.idle && !highOnly {
@@ -33,10 +34,6 @@ func (a *account) choose(now time.Time, highOnly bool) batch {
 		b := batch{items: s.next(), search: s}
 		a.fly(b.items)
 		return b
-	}
-	limit := a.o.BatchSize
-	if a.ramp > 0 {
-		limit = min(limit, a.ramp)
 	}
 	var b batch
 	a.turn++

@@ -546,3 +546,29 @@ func TestPoisonGoesToDeadLettersAndTheLaneGoesOn(t *testing.T) {
 	r.dispatcher("d1", r.account("a", g))
 	r.until("good sent, four dead", func() bool { return r.count(envelope.Submitted) == 1 && len(r.dead) == 4 })
 }
+
+// A limit may count messages, and take less in its window than a batch holds.
+func TestCountedLimitCutsTheBatch(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(100)
+	counted := func(a *dispatch.Account) {
+		s, err := ratelimit.NewLocal(ratelimit.Options{Account: "a", MaxLate: 20 * time.Millisecond, Limits: []ratelimit.Limit{
+			{Requests: 100, Per: time.Second}, {Messages: 15, Per: 2 * time.Second},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Slots = s
+	}
+	r.queue(r.piece("e", 0, 30))
+	r.dispatcher("d1", r.account("a", g, counted))
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 30 })
+	eachOnce(t, g, 30)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, b := range g.sent {
+		if len(b) > 15 {
+			t.Errorf("a request of %d messages, the window takes 15", len(b))
+		}
+	}
+}
