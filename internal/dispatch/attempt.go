@@ -258,7 +258,7 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 		return
 	}
 	a.told.mark(seq)
-	t.follow(ctx, vs, detail, effect)
+	t.follow(ctx, vs, detail)
 	t.searched(ctx, vs)
 }
 

@@ -1,0 +1,128 @@
+package dispatch
+
+import (
+	"slices"
+
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// split keeps a message for the search of the bad one in its batch.
+const split action = 100
+
+// verdicts decides for every message of the attempt, and says what the outcome
+// record tells of it.
+func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]verdict, *journal.OutcomeDetail) {
+	vs := make([]verdict, len(t.items))
+	d := &journal.OutcomeDetail{Time: t.a.d.Now().UTC()}
+	for i, it := range t.items {
+		r := t.result(i, it, results, e)
+		f := facts{single: e == nil, hasNext: len(it.h.p.Route) > 0}
+		if r.Class == providers.Uncertain {
+			f.retry = retries(&it.h.p, t.a.o.OnUncertain, t.a.j.State(it.key()).Released)
+		}
+		vs[i] = decide(r.Class, f)
+		if e != nil && e.Bisect && len(t.items) > 1 && len(e.BadNumbers) == 0 {
+			vs[i] = verdict{to: idempotency.Free, then: split}
+		}
+		mr := journal.MessageResult{Status: vs[i].status, Code: vs[i].code}
+		if vs[i].status != "" {
+			mr.ProviderID = r.ProviderID
+			if vs[i].code != "" {
+				mr.ProviderCode, mr.Detail = r.Code, r.Detail
+			}
+		}
+		t.note(d, i, mr)
+	}
+	if t.pos != nil { // positions that others won tell nothing
+		won := positions(t.pos)
+		for p := range uint32(t.all) {
+			if _, ok := won[p]; !ok && d.Default != (journal.MessageResult{}) {
+				d.Each = put(d.Each, p, journal.MessageResult{})
+			}
+		}
+	}
+	return vs, d
+}
+
+// note writes one message's result: the first is the rule, others exceptions.
+func (t *attempt) note(d *journal.OutcomeDetail, i int, r journal.MessageResult) {
+	if i == 0 {
+		d.Default = r
+	} else if r != d.Default {
+		d.Each = put(d.Each, t.position(i), r)
+	}
+}
+
+func put[K comparable, V any](m map[K]V, k K, v V) map[K]V {
+	if m == nil {
+		m = map[K]V{}
+	}
+	m[k] = v
+	return m
+}
+
+// result is the answer for one message: its own, or what the whole request's
+// failure means for it.
+func (t *attempt) result(i int, it item, results []providers.Result, e *providers.Error) providers.Result {
+	if e == nil {
+		return results[i]
+	}
+	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Detail, RetryAfter: e.RetryAfter}
+	if len(e.BadNumbers) > 0 {
+		if slices.Contains(e.BadNumbers, it.msg().To) {
+			r.Class = providers.Rejected
+		} else {
+			r.Class = providers.Unavailable // the request was refused whole: this one was not sent
+		}
+	}
+	return r
+}
+
+// runs are the states of the intent's messages, in its order. What others won is
+// none of this outcome's business; the fold ignores it.
+func (t *attempt) runs(vs []verdict) []idempotency.Run {
+	states := make([]idempotency.State, t.all)
+	for i := range vs {
+		states[t.position(i)] = vs[i].to
+	}
+	return idempotency.AppendRuns(states)
+}
+
+// events of an outcome, and of messages that were cancelled while they were
+// taken and are closed now that the outcome has freed them.
+func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, effect idempotency.Effect) []envelope.Event {
+	members := make([]journal.Member, t.all)
+	for i, it := range t.items {
+		em := journal.EventMessage(&it.h.p, it.msg())
+		members[t.position(i)] = journal.Member{EventMessage: em, Tenant: it.h.p.Tenant, Found: true}
+	}
+	events := journal.Events(t.a.o.Name, seq, members, d)
+	for n, p := range effect.Freed {
+		i := slices.IndexFunc(t.items, func(it item) bool {
+			return uint64(p) < uint64(t.all) && members[p].ID == envelope.MessageID(it.h.p.ID, it.msg().Index)
+		})
+		if i < 0 {
+			continue
+		}
+		vs[i].then = done
+		status, detail := ClosedAs(effect.Reasons[n])
+		events = append(events, journal.ClosedEvents(cause(seq), members[p].Tenant, t.a.o.Name, status, detail, d.Time, []envelope.EventMessage{members[p].EventMessage})...)
+	}
+	return events
+}
+
+// ClosedAs translates a close record's reason into what events say.
+func ClosedAs(reason string) (envelope.Status, string) {
+	switch reason {
+	case "superseded":
+		return envelope.Canceled, reason
+	case "expired":
+		return envelope.Expired, ""
+	case "refused", "failed":
+		return envelope.Failed, ""
+	}
+	return envelope.Canceled, ""
+}
