@@ -1,8 +1,10 @@
 package idempotency
 
 import (
+	"cmp"
+	"math"
 	"slices"
-	"sort"
+	"time"
 )
 
 // Apply folds the record at journal sequence seq into the state and tells what
@@ -59,7 +61,7 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 }
 
 func (f *Fold) intent(e *effect, seq uint64, r Record) {
-	in := &intent{seq: seq, account: f.account(r.Account), owner: r.Owner, lease: r.LeaseMillis, spans: f.sound(r.Spans)}
+	in := &intent{seq: seq, account: f.account(r.Account), owner: r.Owner, lease: lease(r.LeaseMillis), spans: f.sound(r.Spans)}
 	f.each(in.spans, func(_ piece, at, n uint64, v value) value {
 		if v.state != Free || in.account.paused {
 			e.lose(at, n)
@@ -71,6 +73,14 @@ func (f *Fold) intent(e *effect, seq uint64, r Record) {
 	if in.held.taken > 0 {
 		f.keep(in)
 	}
+}
+
+// lease reads a record's lease; one that no duration holds is none.
+func lease(ms int64) time.Duration {
+	if ms < 0 || ms > math.MaxInt64/int64(time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 func (f *Fold) outcome(e *effect, r Record) {
@@ -178,7 +188,7 @@ func (e *effect) result() Effect {
 		slices.Sort(e.lost)
 	}
 	r := Effect{Acted: e.acted, Lost: e.lost}
-	sort.Slice(e.freed, func(i, j int) bool { return e.freed[i].at < e.freed[j].at })
+	slices.SortFunc(e.freed, func(a, b freed) int { return cmp.Compare(a.at, b.at) })
 	for _, x := range e.freed {
 		r.Freed, r.Reasons = append(r.Freed, x.at), append(r.Reasons, x.reason)
 	}

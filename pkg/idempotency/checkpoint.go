@@ -91,7 +91,7 @@ func (w *writer) intents(intents map[uint64]*intent) {
 		w.uint(seq)
 		w.name(in.account.name)
 		w.name(in.owner)
-		w.int(in.lease)
+		w.int(int64(in.lease))
 		w.spans(in.spans)
 	}
 }

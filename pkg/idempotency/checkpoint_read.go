@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrCheckpoint is wrapped by the errors of UnmarshalBinary: the bytes are not a
@@ -157,7 +158,7 @@ func (r *reader) read() {
 func (r *reader) intents() {
 	f := r.fold
 	for range r.len() {
-		in := &intent{seq: r.uint(), account: f.account(r.name()), owner: r.name(), lease: r.int(), spans: r.spans()}
+		in := &intent{seq: r.uint(), account: f.account(r.name()), owner: r.name(), lease: time.Duration(r.int()), spans: r.spans()}
 		if in.seq > f.last || f.newest != nil && in.seq <= f.newest.seq {
 			r.fail("intents out of order")
 		}

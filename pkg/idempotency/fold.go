@@ -1,9 +1,6 @@
 package idempotency
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // Fold is the state of every message as the journal tells it: a pure function of
 // the records applied so far, in their order. Whoever applied the same records
@@ -69,7 +66,7 @@ type intent struct {
 	seq        uint64
 	account    *account
 	owner      string
-	lease      int64 // milliseconds
+	lease      time.Duration
 	spans      []Span
 	held       tally
 	prev, next *intent // in the list of those with taken messages
@@ -94,8 +91,9 @@ type OpenIntent struct {
 	Seq     uint64 // in the journal
 	Account string
 	Owner   string
-	Lease   time.Duration
-	Spans   []Span // all of its messages, won or not; read only
+	// Lease is how long others leave it alone after they have read it.
+	Lease time.Duration
+	Spans []Span // all of its messages, won or not; read only
 	// Messages counts those that Spans names, Taken and Unsettled those that the
 	// intent holds now. It is settled once Taken is 0, and forgotten once
 	// Unsettled is too.
@@ -189,11 +187,8 @@ func (f *Fold) Forget(stream string, epoch int64, before uint64) {
 
 func (in *intent) open() OpenIntent {
 	o := OpenIntent{
-		Seq: in.seq, Account: in.account.name, Owner: in.owner, Spans: in.spans,
-		Lease: time.Duration(math.MaxInt64), Taken: in.held.taken, Unsettled: in.held.unsettled,
-	}
-	if ms := max(in.lease, 0); ms <= math.MaxInt64/int64(time.Millisecond) {
-		o.Lease = time.Duration(ms) * time.Millisecond
+		Seq: in.seq, Account: in.account.name, Owner: in.owner, Lease: in.lease, Spans: in.spans,
+		Taken: in.held.taken, Unsettled: in.held.unsettled,
 	}
 	for _, s := range in.spans {
 		o.Messages += s.Len()
