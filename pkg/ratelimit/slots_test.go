@@ -104,7 +104,9 @@ func TestFlushIsAQuarantine(t *testing.T) {
 func TestNewRunIDIsAQuarantine(t *testing.T) {
 	t.Parallel()
 	first, second := connect(t, redistest.Start(t)), connect(t, redistest.Start(t))
-	s := mustNew(t, first, perSecond(100))
+	o := perSecond(100)
+	o.Jitter, o.Timeout = time.Minute, time.Minute // not a matter of speed
+	s := mustNew(t, first, o)
 	skipQuarantine(t, first, s)
 	if _, err := s.Next(t.Context(), 1, 1); err != nil {
 		t.Fatal(err)

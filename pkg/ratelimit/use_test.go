@@ -50,8 +50,8 @@ func TestUseAndCalls(t *testing.T) {
 
 // The same with real clocks, sockets and timers. A machine that is busy with
 // something else loses slots: this test runs beside no other of the package, and
-// an attempt counts against us only if every plain timer beside it kept its time.
-// No attempt, whatever the machine does, may overshoot.
+// failing counts against us only if plain timers beside it all kept their time. No
+// attempt, whatever the machine does, may overshoot.
 func TestUseInRealTime(t *testing.T) {
 	onBoth(t, func(t *testing.T, addr string) {
 		for name, clients := range map[string]int{"one": 1, "two": 2, "four": 4, "eight": 8} {
@@ -59,6 +59,7 @@ func TestUseInRealTime(t *testing.T) {
 				t.Parallel()
 				o := perSecond(120)
 				o.Account = name // accounts do not touch each other
+				o.Timeout = 10 * time.Second
 				var senders []sender
 				for i := range clients {
 					rdb := connect(t, addr)
@@ -68,15 +69,17 @@ func TestUseInRealTime(t *testing.T) {
 					}
 					senders = append(senders, sender{s, always(1), always(1000), onTime})
 				}
+				late := 0
 				for range 4 {
-					use, late := measure(t, senders)
+					use, l := measure(t, senders)
 					if use >= 0.97 {
 						return
 					}
-					t.Logf("%.1f%% of the limit used, %d plain timers late", use*100, late)
-					if late == 0 {
-						t.Fatal("less than 97% on a machine that had the time")
-					}
+					t.Logf("%.1f%% of the limit used, %d plain timers late", use*100, l)
+					late += l
+				}
+				if late == 0 {
+					t.Fatal("less than 97% on a machine that had the time")
 				}
 				t.Skip("SKIPPED: the machine is too busy to measure how much of a limit is used")
 			})
