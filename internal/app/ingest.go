@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -41,7 +39,7 @@ func (k *kit) statuses(tenants, accounts []string) {
 func (k *kit) ingest(ctx context.Context) error {
 	o := ingest.Options{
 		Bus: k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
-		Keys: keys{idempotency.NewKeys(k.redis, time.Now)}, Operate: &operate{k},
+		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: &operate{k},
 	}
 	quotas := quotas{}
 	for i := range k.cfg.Ingest.Tenants {
@@ -127,41 +125,4 @@ func (q quotas) Take(ctx context.Context, tenant string, n int) (time.Duration, 
 		return t.Take(ctx, n)
 	}
 	return 0, nil
-}
-
-// keys keeps ingest's claims in the idempotency keys on Redis.
-type keys struct{ k *idempotency.Keys }
-
-// Claim implements ingest.Keys.
-func (s keys) Claim(ctx context.Context, tenant, key string, c ingest.KeyClaim, _ time.Duration) (ingest.KeyClaim, error) {
-	got, err := s.k.Claim(ctx, tenant, key, sha256.Sum256([]byte(c.Body)), c.ID)
-	if err != nil {
-		return ingest.KeyClaim{}, err
-	}
-	switch got.State {
-	case idempotency.Mine:
-		return c, nil
-	case idempotency.Done:
-		var owner ingest.KeyClaim
-		err := json.Unmarshal(got.Answer, &owner)
-		owner.Stored = true
-		return owner, err
-	case idempotency.Mismatch:
-		return ingest.KeyClaim{Stored: true}, nil // no body: it equals none
-	}
-	return ingest.KeyClaim{Body: c.Body}, nil
-}
-
-// Confirm implements ingest.Keys.
-func (s keys) Confirm(ctx context.Context, tenant, key string, c ingest.KeyClaim, until time.Time) error {
-	answer, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return s.k.Confirm(ctx, tenant, key, c.ID, answer, time.Until(until))
-}
-
-// Drop implements ingest.Keys.
-func (s keys) Drop(ctx context.Context, tenant, key string, c ingest.KeyClaim) error {
-	return s.k.Drop(ctx, tenant, key, c.ID)
 }

@@ -47,7 +47,6 @@ type ProviderDetail struct {
 
 // Local times of this stage.
 const (
-	claimFor    = 30 * time.Second // an HTTP claim that is not stored by then lapses
 	keyHolds    = 24 * time.Hour   // after acceptance or the send time
 	bodyWithin  = 30 * time.Second // a JSON body must be here; between two lines of NDJSON
 	statusRetry = time.Second

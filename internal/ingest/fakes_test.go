@@ -7,51 +7,73 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 // keys is a store of keys in memory, which can be away.
 type keys struct {
-	mu    sync.Mutex
-	held  map[string]ingest.KeyClaim
-	away  bool
-	until time.Time // of the last confirmation
+	mu   sync.Mutex
+	held map[string]*heldKey
+	away bool
 }
 
-func newKeys() *keys { return &keys{held: map[string]ingest.KeyClaim{}} }
+type heldKey struct {
+	owner  string
+	body   [32]byte
+	answer []byte
+	keep   time.Duration
+}
+
+func newKeys() *keys { return &keys{held: map[string]*heldKey{}} }
 
 var errAway = errors.New("away")
 
-func (k *keys) Claim(_ context.Context, tenant, key string, c ingest.KeyClaim, _ time.Duration) (ingest.KeyClaim, error) {
+func (k *keys) Claim(_ context.Context, tenant, key string, body [32]byte, owner string) (idempotency.Claim, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.away {
-		return ingest.KeyClaim{}, errAway
+	h := k.held[tenant+" "+key]
+	switch {
+	case k.away:
+		return idempotency.Claim{}, errAway
+	case h == nil:
+		k.held[tenant+" "+key] = &heldKey{owner: owner, body: body}
+		return idempotency.Claim{State: idempotency.Mine}, nil
+	case h.body != body:
+		return idempotency.Claim{State: idempotency.Mismatch}, nil
+	case h.owner == owner:
+		return idempotency.Claim{State: idempotency.Mine, Answer: h.answer}, nil
+	case h.answer == nil:
+		return idempotency.Claim{State: idempotency.Pending}, nil
 	}
-	if owner, ok := k.held[tenant+" "+key]; ok {
-		return owner, nil
-	}
-	k.held[tenant+" "+key] = c
-	return c, nil
+	return idempotency.Claim{State: idempotency.Done, Answer: h.answer}, nil
 }
 
-func (k *keys) Confirm(_ context.Context, tenant, key string, c ingest.KeyClaim, until time.Time) error {
+func (k *keys) Confirm(_ context.Context, tenant, key, owner string, answer []byte, keep time.Duration) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.away {
+	h := k.held[tenant+" "+key]
+	if k.away || h == nil || h.owner != owner {
 		return errAway
 	}
-	k.held[tenant+" "+key], k.until = c, until
+	h.answer, h.keep = answer, keep
 	return nil
 }
 
-func (k *keys) Drop(_ context.Context, tenant, key string, c ingest.KeyClaim) error {
+func (k *keys) Drop(_ context.Context, tenant, key, owner string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.away {
-		return errAway
-	}
-	if k.held[tenant+" "+key].ID == c.ID {
+	if h := k.held[tenant+" "+key]; h != nil && h.owner == owner && h.answer == nil {
 		delete(k.held, tenant+" "+key)
+	}
+	return nil
+}
+
+// get returns what is held of a key, once it is confirmed.
+func (k *keys) get(tenant, key string) *heldKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h := k.held[tenant+" "+key]; h != nil && h.answer != nil {
+		return h
 	}
 	return nil
 }

@@ -106,11 +106,7 @@ func TestMessageIDCountsAsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.queue("ke", 1)
-	store.mu.Lock()
-	defer store.mu.Unlock()
-	if _, ok := store.held["acme order-1"]; !ok {
-		t.Errorf("keys %v", store.held)
-	}
+	r.eventually("key", func() bool { return store.get("acme", "order-1") != nil })
 }
 
 func TestPublishedOverTheRateIsTakenLater(t *testing.T) {

@@ -6,7 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
 	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 func TestIdempotencyKey(t *testing.T) {
@@ -42,8 +48,8 @@ func TestKeyIsHeldUntilADayAfterTheSendTime(t *testing.T) {
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
 	at := time.Now().Add(48 * time.Hour).UTC().Truncate(time.Second)
 	r.accepted(`{"to":"+254712345678","from":"ACME","text":"Hi","send_at":"`+at.Format(time.RFC3339)+`"}`, "Idempotency-Key", "k1")
-	if !store.until.Equal(at.Add(24 * time.Hour)) {
-		t.Errorf("held until %s, sent at %s", store.until, at)
+	if got, want := store.get("acme", "k1").keep, time.Until(at.Add(24*time.Hour)); got < want || got > want+10*time.Second {
+		t.Errorf("held for %s, want %s", got, want)
 	}
 }
 
@@ -52,9 +58,9 @@ func TestKeyInProgress(t *testing.T) {
 	store := newKeys()
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
 	r.accepted(one, "Idempotency-Key", "k1")
-	claim := store.held["acme k1"]
-	claim.Stored, claim.ID = false, "somebody else's"
-	store.held["acme k1"] = claim
+	store.mu.Lock()
+	store.held["acme k1"].answer = nil // as it was before the first was stored
+	store.mu.Unlock()
 	if a := r.post(one, "Idempotency-Key", "k1"); a.status != http.StatusConflict || a.header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -83,6 +89,53 @@ func TestKeysAway(t *testing.T) {
 		t.Errorf("another body: %d %s", a.status, a.body)
 	}
 	r.queue("ke", 1)
+}
+
+// The keys' store forgets and comes back: what the bus had is what the key stands
+// for from then on.
+func TestKeysForgotten(t *testing.T) {
+	t.Parallel()
+	store := newKeys()
+	r := start(t, func(o *ingest.Options) { o.Keys = store })
+	first := r.accepted(one, "Idempotency-Key", "k1")
+	store.mu.Lock()
+	clear(store.held)
+	store.mu.Unlock()
+	for range 2 {
+		if again := r.accepted(one, "Idempotency-Key", "k1"); again.ID != first.ID {
+			t.Errorf("%s, first %s", again.ID, first.ID)
+		}
+	}
+	if h := store.get("acme", "k1"); h == nil || !strings.Contains(string(h.answer), first.ID) {
+		t.Errorf("kept %+v", h)
+	}
+}
+
+// The same with the real store of keys.
+func TestKeysOnRedis(t *testing.T) {
+	t.Parallel()
+	redisServer := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	r := start(t, func(o *ingest.Options) { o.Keys = idempotency.NewKeys(client, time.Now) })
+	body := `{"recipients":[{"to":"+254712345678"},{"to":"bad"},{"to":"+254712345679"},{"to":"+254712345670"}],"from":"ACME","text":"x"}`
+	first := r.accepted(body, "Idempotency-Key", "k1")
+	again := r.accepted(body, "Idempotency-Key", "k1")
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Error(diff)
+	}
+	if a := r.post(one, "Idempotency-Key", "k1"); a.status != 422 {
+		t.Errorf("another body: %d", a.status)
+	}
+	r.publish("sms.submit.acme.normal", body, "Idempotency-Key", "k1")
+	if m := r.events("acme", envelope.Accepted, 3)[0].Messages[0]; m.EnvelopeID != first.ID {
+		t.Errorf("over the bus: %+v", m)
+	}
+	redisServer.Close()
+	if again := r.accepted(body, "Idempotency-Key", "k2"); again.ID == first.ID {
+		t.Error("another key, the same id")
+	}
+	r.queue("ke", 4)
 }
 
 func TestBadKeys(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 // receipt is what became of one submission over HTTP.
@@ -58,32 +59,33 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, id string, now 
 	if err != nil {
 		return nil, err
 	}
-	k := in.claim(ctx, s.tenant.Name, s.key, body, id, now, claimFor)
+	k := in.claim(ctx, s.tenant.Name, s.key, body, id)
 	switch k.state {
-	case keyOther:
+	case idempotency.Mismatch:
 		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
-	case keyPending:
+	case idempotency.Pending:
 		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key is still being worked on")
 		p.RetryAfter = time.Second
 		return nil, p
-	case keyStored:
-		return in.plan(s, k.id, k.at)
+	case idempotency.Done:
+		return in.plan(s, k.first.ID, k.first.At)
+	case idempotency.Mine:
 	}
 	r, err := in.plan(s, id, now)
 	if err != nil {
 		k.drop(ctx)
 		return nil, err
 	}
-	first, err := in.accept(ctx, s, r, msgID(s.tenant.Name, s.key), body)
+	first, err := in.accept(ctx, s, r, idempotency.MsgID(s.tenant.Name, s.key), header(body))
 	if err != nil {
 		k.drop(ctx) // if it was stored after all, the bus's own window knows the next try
 		return nil, err
 	}
 	if first != nil {
-		k.confirm(ctx, first.id, first.at, r.piece.SendAt)
-		return in.plan(s, first.id, first.at)
+		k.confirm(ctx, *first, r.piece.SendAt)
+		return in.plan(s, first.ID, first.At)
 	}
-	k.confirm(ctx, id, now, r.piece.SendAt)
+	k.confirm(ctx, keyAnswer{id, now}, r.piece.SendAt)
 	return r, nil
 }
 
@@ -120,15 +122,9 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 	return r, nil
 }
 
-// stored names an earlier submission of the same key.
-type stored struct {
-	id string
-	at time.Time
-}
-
 // accept takes the recipients from the tenant's rate and stores the submission.
 // first is not nil if the bus had it already: then that one counts.
-func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, body string) (first *stored, err error) {
+func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, body string) (first *keyAnswer, err error) {
 	n := len(r.piece.Messages)
 	if s.keep != nil {
 		if err := in.quota.wait(ctx, s.tenant.Name, n, s.keep); err != nil {
@@ -160,7 +156,7 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, b
 
 // repeated reads back what the bus stored first under the key: the keys' store
 // is away or has forgotten, and the bus's own window caught the repeat.
-func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, body string) (*stored, error) {
+func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, body string) (*keyAnswer, error) {
 	m, err := in.bus.Get(ctx, ack.Stream, ack.Seq)
 	if err != nil {
 		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key was accepted; its id cannot be told right now")
@@ -177,5 +173,5 @@ func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, body str
 	if p.ID == id { // our own first try, whose answer was lost
 		return nil, nil
 	}
-	return &stored{p.ID, p.AcceptedAt}, nil
+	return &keyAnswer{p.ID, p.AcceptedAt}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 // laterError says that a submission has to wait for something that is under way,
@@ -75,24 +76,25 @@ func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Prior
 	if err != nil {
 		return err
 	}
-	k := in.claim(ctx, t.Name, s.key, body, id, m.Time, keyHolds)
+	k := in.claim(ctx, t.Name, s.key, body, id)
 	switch k.state {
-	case keyOther:
+	case idempotency.Mismatch:
 		err := envelope.Refuse(envelope.Duplicate, "idempotency_key", "was used with another body")
 		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
-	case keyPending:
+	case idempotency.Pending:
 		return &laterError{hopRetry}
-	case keyStored:
-		r, err := in.plan(s, k.id, k.at)
+	case idempotency.Done:
+		r, err := in.plan(s, k.first.ID, k.first.At)
 		if err != nil {
 			return in.reject(ctx, s, origin, err)
 		}
 		return in.tellAccepted(ctx, origin, r.piece)
+	case idempotency.Mine:
 	}
 	if err := in.takeNew(ctx, s, m, origin, id); err != nil {
 		return err
 	}
-	k.confirm(ctx, id, m.Time, s.env.SendAt)
+	k.confirm(ctx, keyAnswer{id, m.Time}, s.env.SendAt)
 	return nil
 }
 
