@@ -109,12 +109,16 @@ func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, eff
 		}
 		vs[i].then = done
 		status, detail := ClosedAs(effect.Reasons[n])
+		if status == "" {
+			continue
+		}
 		events = append(events, journal.ClosedEvents(cause(seq), members[p].Tenant, t.a.o.Name, status, detail, d.Time, []envelope.EventMessage{members[p].EventMessage})...)
 	}
 	return events
 }
 
-// ClosedAs translates a close record's reason into what events say.
+// ClosedAs translates a close record's reason into what events say; an empty
+// status: nothing, who closed it has told what it knew.
 func ClosedAs(reason string) (envelope.Status, string) {
 	switch reason {
 	case "superseded":
@@ -123,6 +127,8 @@ func ClosedAs(reason string) (envelope.Status, string) {
 		return envelope.Expired, ""
 	case "refused", "failed":
 		return envelope.Failed, ""
+	case "reported":
+		return "", ""
 	}
 	return envelope.Canceled, ""
 }

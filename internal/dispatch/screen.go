@@ -84,6 +84,9 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 	var events []envelope.Event
 	for n, p := range effect.Freed { // cancelled while uncertain: closed instead of freed
 		status, detail := ClosedAs(effect.Reasons[n])
+		if status == "" {
+			continue
+		}
 		em := journal.EventMessage(&h.p, items[p].msg())
 		events = append(events, journal.ClosedEvents(cause(seq), h.p.Tenant, a.o.Name, status, detail, a.d.Now().UTC(), []envelope.EventMessage{em})...)
 	}

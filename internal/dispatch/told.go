@@ -154,6 +154,9 @@ func (t *told) tell(ctx context.Context, a *account, seq uint64) error {
 			return err
 		}
 		status, detail := ClosedAs(rec.Reason)
+		if status == "" {
+			break
+		}
 		byTenant := map[string][]envelope.EventMessage{}
 		for _, m := range members {
 			if m.Found {

@@ -32,6 +32,7 @@ func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []en
 		}
 		em := m.EventMessage
 		em.ProviderMessageID = r.ProviderID
+		em.Attempts++ // the request that this is the outcome of
 		if r.Code != "" || r.ProviderCode != "" || r.Detail != "" {
 			em.Error = &envelope.EventError{Code: r.Code, ProviderCode: r.ProviderCode, Detail: r.Detail}
 		}
