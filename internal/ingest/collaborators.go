@@ -51,7 +51,6 @@ const (
 	bodyWithin  = 30 * time.Second // a JSON body must be here; between two lines of NDJSON
 	statusRetry = time.Second
 	tellAgain   = 250 * time.Millisecond
-	keepAlive   = 10 * time.Second // how often what waits for long says that it lives
 	keyWithin   = 3 * time.Second  // settling a key after the client has gone
 	storeFor    = 15 * time.Second // how long storing may go on after the client has gone
 )

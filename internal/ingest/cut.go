@@ -83,11 +83,26 @@ func view(p *envelope.Piece, m *envelope.Message) *providers.Message {
 	return out
 }
 
-// messageSize estimates the JSON of a message.
+// messageSize estimates the JSON of a message, never too low.
 func messageSize(m *envelope.Message) int {
-	n := 64 + len(m.To) + len(m.Ref)
+	n := 64 + len(m.To) + escaped(m.Ref)
 	for k, v := range m.Variables {
-		n += len(k) + len(v) + 8
+		n += len(k) + escaped(v) + 8
+	}
+	return n
+}
+
+// escaped is the length of s as a JSON string: the encoder writes control
+// characters and <, > and & in six bytes each.
+func escaped(s string) int {
+	n := len(s)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c == '<' || c == '>' || c == '&' || c == 0xe2: // 0xe2 begins U+2028, which is escaped too
+			n += 5
+		case c == '"' || c == '\\':
+			n++
+		}
 	}
 	return n
 }

@@ -23,7 +23,7 @@ import (
 const (
 	atOnce        = 32        // submissions under way in one lane of one process
 	prefetch      = 64        // of one lane
-	prefetchBytes = 4 << 20   // of one lane
+	prefetchBytes = 4 << 20   // of one lane, unless one message may be larger
 	maxDelivered  = 3         // tries of a submission that makes us panic
 	maxRaw        = 256 << 10 // that a dead letter keeps of what cannot be read
 	hopAckWait    = 30 * time.Second
@@ -68,7 +68,7 @@ func (in *Ingest) lanes() []lane {
 	}
 	for i := range lanes {
 		c := &lanes[i].consumer
-		c.AckWait, c.Prefetch, c.PrefetchBytes = hopAckWait, prefetch, prefetchBytes
+		c.AckWait, c.Prefetch = hopAckWait, prefetch
 	}
 	return lanes
 }
@@ -91,6 +91,12 @@ func (in *Ingest) runLane(ctx context.Context, l lane) {
 		})
 	}
 	for {
+		if err := in.bus.WaitConnected(ctx); err != nil {
+			return
+		}
+		// A message larger than the bound would never be handed out, and block its
+		// lane for ever.
+		l.consumer.PrefetchBytes = max(prefetchBytes, int(in.bus.MaxPayload())+roomForHeaders)
 		err := in.bus.Consume(ctx, l.consumer, handle)
 		if ctx.Err() != nil {
 			return

@@ -46,7 +46,7 @@ func TestPublishedSubmission(t *testing.T) {
 func TestPublishedRubbish(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	bodies := []string{"", "null", "not JSON", `{"version":999}`, strings.Repeat("[", 100_000), "\x00\xff", `{"to":1}`}
+	bodies := []string{"", "null", "not JSON", `{"version":999}`, strings.Repeat("[", 100_000), "\x00\xff", `{"to":1}`, strings.Repeat("x", 7<<20)}
 	for _, b := range bodies {
 		r.publish("sms.submit.acme.normal", b, "Tuma-Packed", "gzip", "X-Tenant", "beta")
 	}

@@ -1,10 +1,12 @@
 package ingest
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
 	"golang.org/x/time/rate"
+	"pgregory.net/rapid"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
@@ -31,6 +33,21 @@ func TestTakeLocal(t *testing.T) {
 	if d := takeLocal(l, now, 1); d != 2600*time.Millisecond {
 		t.Errorf("after that: %s", d)
 	}
+}
+
+func TestMessageSizeIsNeverTooLow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOf(rapid.RuneFrom([]rune("a<>&\"\\\n\u2028é😀")))
+		m := envelope.Message{
+			Index: rapid.IntRange(0, 9999).Draw(t, "index"), To: "+254712345678", Ref: text.Draw(t, "ref"), Segments: 10,
+			Variables: rapid.MapOf(rapid.StringMatching("[a-z]{1,9}"), text).Draw(t, "variables"),
+		}
+		data, err := json.Marshal(&m)
+		if err != nil || len(data) > messageSize(&m) {
+			t.Fatalf("%d bytes, estimated %d (%v)", len(data), messageSize(&m), err)
+		}
+	})
 }
 
 func TestCounter(t *testing.T) {

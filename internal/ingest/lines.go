@@ -39,7 +39,7 @@ type line struct {
 func (in *Ingest) postLines(w http.ResponseWriter, r *http.Request, s submission) error {
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	s.keep = func() {}
+	s.wait = true
 	var out lineSink = &summary{dryRun: s.dryRun, batches: map[string]int{}}
 	if accepts(r, typeNDJSON) {
 		out = newLineStream(w)

@@ -71,21 +71,19 @@ func takeLocal(l *rate.Limiter, now time.Time, n int) time.Duration {
 	return 0
 }
 
-// wait takes n recipients however long that takes; keep is called from time to
-// time meanwhile.
-func (q *quota) wait(ctx context.Context, tenant string, n int, keep func()) error {
+// wait takes n recipients however long that takes.
+func (q *quota) wait(ctx context.Context, tenant string, n int) error {
 	for {
 		d := q.take(ctx, tenant, n)
 		if d <= 0 {
 			return ctx.Err()
 		}
-		timer := time.NewTimer(min(d, keepAlive))
+		timer := time.NewTimer(d)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
 		case <-timer.C:
-			keep()
 		}
 	}
 }

@@ -30,7 +30,7 @@ type submission struct {
 	key    string
 	trace  string
 	dryRun bool
-	keep   func() // nil: refuse over the rate; else wait, and call it meanwhile
+	wait   bool // over the rate: wait, do not refuse
 }
 
 // submit takes a submission: once it returns without an error and with accepted
@@ -126,8 +126,8 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 // first is not nil if the bus had it already: then that one counts.
 func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, body string) (first *keyAnswer, err error) {
 	n := len(r.piece.Messages)
-	if s.keep != nil {
-		if err := in.quota.wait(ctx, s.tenant.Name, n, s.keep); err != nil {
+	if s.wait {
+		if err := in.quota.wait(ctx, s.tenant.Name, n); err != nil {
 			return nil, unavailable(err)
 		}
 	} else if wait := in.quota.take(ctx, s.tenant.Name, n); wait > 0 {
