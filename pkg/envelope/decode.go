@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -129,8 +130,8 @@ func invalid(field, detail string) *Refusal { return Refuse(InvalidEnvelope, fie
 
 // within puts a field or index before the path of err.
 func within(step string, err error) error {
-	r, ok := err.(*Refusal)
-	if !ok {
+	var r *Refusal
+	if !errors.As(err, &r) {
 		return err
 	}
 	switch {
