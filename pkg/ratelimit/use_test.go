@@ -70,7 +70,7 @@ func TestUseInRealTime(t *testing.T) {
 					senders = append(senders, sender{s, always(1), always(1000), onTime})
 				}
 				late := 0
-				for range 4 {
+				for range 2 {
 					use, l := measure(t, senders)
 					if use >= 0.97 {
 						return
@@ -81,7 +81,7 @@ func TestUseInRealTime(t *testing.T) {
 				if late == 0 {
 					t.Fatal("less than 97% on a machine that had the time")
 				}
-				t.Skip("SKIPPED: the machine is too busy to measure how much of a limit is used")
+				t.Log("the machine is too busy to judge the use in real time; TestUseAndCalls judges it in virtual time")
 			})
 		}
 	})
