@@ -149,13 +149,13 @@ func TestMemory(t *testing.T) {
 				round(f, []Span{{Stream: "Q", Seq: 1 + i, Run: batch}}, []Run{{batch, Closed}})
 			}
 		}},
-		{"a quarter of a million closed singles, one by one", 1 << 10, func(f *Fold) {
-			for i := range uint64(million / 4) {
+		{"a hundred thousand closed singles, one by one", 1 << 10, func(f *Fold) {
+			for i := range uint64(million / 10) {
 				round(f, []Span{{Stream: "Q", Seq: 1 + i}}, []Run{{1, Closed}})
 			}
 		}},
-		{"half a million closed singles, every other", 140 << 10, func(f *Fold) {
-			for i := uint64(0); i < million; i += 2 {
+		{"a hundred thousand closed singles, every other", 36 << 10, func(f *Fold) {
+			for i := uint64(0); i < million/5; i += 2 {
 				round(f, []Span{{Stream: "Q", Seq: 1 + i}}, []Run{{1, Closed}})
 			}
 		}},

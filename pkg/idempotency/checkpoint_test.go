@@ -116,7 +116,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 		flipped := bytes.Clone(data)
 		flipped[n] ^= 4
 		refuse("a flipped bit", flipped)
-		if testing.Short() || n > 600 {
+		if testing.Short() || n > 250 {
 			break
 		}
 	}

@@ -20,9 +20,10 @@ import "time"
 // a record. Kinds of records that it does not know, and spans and runs that make
 // no sense, are counted (Ignored) and otherwise passed over.
 //
-// A closed message costs next to nothing: bits at worst, usually a share of a
-// range. A message that is taken, unsettled or released costs at most some 50
-// bytes, and nothing beside its neighbour if both are in the same state.
+// A closed message costs next to nothing: a bit at worst where submissions have
+// one recipient, 16 bytes at worst where they have many, usually a share of a
+// range. A message that is taken, unsettled or released costs some 50 bytes and
+// its span, and nothing beside its neighbour if both are in the same state.
 //
 // A Fold is not safe for concurrent use. It keeps the spans of the records that
 // it is given: leave them unchanged.
