@@ -7,7 +7,7 @@ PROGRAMS := ingest dispatcher dlr-collector tuma
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 # Where several goroutines meet; the rest is pure and gains nothing from -race.
-RACY := ./internal/... ./pkg/ratelimit/... ./pkg/providers/httpapi/...
+RACY := $(addprefix ./internal/,bus journal dispatch ingest dlr status service simulator) ./pkg/ratelimit ./pkg/providers/httpapi
 LINT := go tool -modfile=tools/go.mod golangci-lint
 # go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
 GOTEST := go run ./test/gotest $(TESTFLAGS)
@@ -42,7 +42,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 
 BENCHTIME ?= 1s
 bench: ## Run the benchmarks, each for BENCHTIME (1s)
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./... | grep -vE '^(PASS|ok .*|\?.*)$$'
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./pkg/... | grep -vE '^(PASS|ok .*|\?.*)$$'
 
 cover: ## Write coverage.html
 	go test -coverpkg=./internal/...,./pkg/... -coverprofile=coverage.out ./...
@@ -70,4 +70,3 @@ images: ## Build the container image tuma:VERSION with all programs
 
 clean: ## Remove what the targets above made
 	rm -rf bin coverage.out coverage.html
-	go clean -testcache
