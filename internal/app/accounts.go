@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/all"
@@ -69,6 +71,31 @@ func (k *kit) slots(a *config.Account) (*ratelimit.Slots, error) {
 		return nil, k.accountError(a.Name, err)
 	}
 	return s, nil
+}
+
+// alone returns the limiter of a dispatcher that sends alone while Redis is gone,
+// and how long it must wait to begin. A limit that counts messages or over more
+// than a minute has none: its count would begin at zero.
+func (k *kit) alone(a *config.Account) (*ratelimit.Local, time.Duration, error) {
+	hold := 2*time.Second + 100*time.Millisecond
+	var limits []ratelimit.Limit
+	for _, r := range a.Rate {
+		if r.Messages > 0 || r.Per.Duration > time.Minute || r.Per.Day || a.Login != a.Name {
+			return nil, 0, nil
+		}
+		hold = max(hold, 2*time.Second+100*time.Millisecond+r.Per.Duration)
+		limits = append(limits, ratelimit.Limit{Requests: r.Requests, Per: r.Per.Duration})
+	}
+	for _, other := range k.cfg.Accounts { // one login with two accounts has two senders
+		if other != a && other.Login == a.Login {
+			return nil, 0, nil
+		}
+	}
+	l, err := ratelimit.NewLocal(ratelimit.Options{Account: a.Login, Limits: limits})
+	if err != nil {
+		return nil, 0, k.accountError(a.Name, err)
+	}
+	return l, hold, nil
 }
 
 // serves reports whether a tenant may use an account.

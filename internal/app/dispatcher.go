@@ -37,6 +37,10 @@ func (k *kit) dispatcher() error {
 		if err != nil {
 			return err
 		}
+		alone, hold, err := k.alone(a)
+		if err != nil {
+			return err
+		}
 		callback, err := k.callback(a)
 		if err != nil {
 			return err
@@ -45,6 +49,9 @@ func (k *kit) dispatcher() error {
 			Name: name, Type: a.Type, Provider: adapters[name], Slots: slots, BatchSize: a.Batch.Size, Linger: a.Batch.Linger.Duration,
 			Concurrency: a.Concurrency, Timeout: a.Timeout.Duration, Failures: a.Breaker.Failures, OpenFor: a.Breaker.OpenFor.Duration,
 			OnUncertain: envelope.Policy(a.OnUncertain), Callback: callback,
+		}
+		if alone != nil {
+			acct.Alone, acct.Hold = alone, hold
 		}
 		for i := range k.cfg.Ingest.Tenants {
 			if t := &k.cfg.Ingest.Tenants[i]; serves(t, name) {

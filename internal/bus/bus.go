@@ -22,6 +22,8 @@ var (
 	// ErrUnavailable says that no answer came in time. The message may have been
 	// stored: publish it again with the same MsgID.
 	ErrUnavailable = errors.New("bus: no answer from the stream")
+	// ErrTooLarge says that the server takes no message of this size.
+	ErrTooLarge = errors.New("bus: message is too large")
 	// ErrNotFound says that there is no such message, stream or consumer.
 	ErrNotFound = errors.New("bus: not found")
 )
@@ -168,6 +170,8 @@ func typed(what string, err error) error {
 	switch {
 	case errors.As(err, &api) && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeResources):
 		return fmt.Errorf("%w: %s: %w", ErrFull, what, err)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %s: %w", ErrTooLarge, what, err)
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
 		return fmt.Errorf("%w: %s: %w", ErrNotFound, what, err)
 	case errors.Is(err, context.Canceled):

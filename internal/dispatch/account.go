@@ -30,6 +30,7 @@ type account struct {
 	j       *journal.Journal
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	told    *told
+	pace    *pacer
 	lanes   []*lane // most urgent first, tenants within
 	queue   string  // the stream
 	epoch   int64   // of the stream; set before anything runs
@@ -60,6 +61,7 @@ func newAccount(d *Options, o Account) *account {
 		d: d, o: o, b: d.Bus, j: d.Journal, queue: bus.QueueStream(o.Name),
 		wake: make(chan struct{}, 1), told: newTold(o.Name),
 	}
+	a.pace = &pacer{a: a}
 	a.breaker = newBreaker(a)
 	for _, p := range envelope.Priorities {
 		for _, t := range o.Tenants {
@@ -142,7 +144,7 @@ func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, 
 		messages = max(messages, len(a.search.next()))
 	}
 	a.mu.Unlock()
-	slot, err = a.o.Slots.Next(ctx, messages, (n+most-1)/most)
+	slot, err = a.pace.next(ctx, messages, (n+most-1)/most)
 	var paused *ratelimit.PausedError
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -246,7 +248,7 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	switch class {
 	case providers.Throttled:
 		wait = max(wait, time.Second)
-		if err := a.o.Slots.Pause(ctx, wait); err != nil {
+		if err := a.pace.pause(ctx, wait); err != nil {
 			a.d.Log.Warn("pause not shared", "account", a.o.Name, "error", err)
 		}
 		a.block("rate", now.Add(wait))

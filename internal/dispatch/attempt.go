@@ -130,7 +130,7 @@ func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 			return errLeaseOver
 		}
 		var err error
-		if slot, err = t.a.o.Slots.Next(ctx, len(t.items), 1); err != nil {
+		if slot, err = t.a.pace.next(ctx, len(t.items), 1); err != nil {
 			return err
 		}
 	}

@@ -31,6 +31,7 @@ type gateway struct {
 
 	mu   sync.Mutex
 	sent [][]providers.Message
+	at   []time.Time
 	came chan struct{}
 }
 
@@ -49,6 +50,7 @@ func (g *gateway) Send(_ context.Context, b *providers.Batch) ([]providers.Resul
 	}
 	g.mu.Lock()
 	g.sent = append(g.sent, append([]providers.Message(nil), b.Messages...))
+	g.at = append(g.at, time.Now())
 	g.mu.Unlock()
 	defer func() { g.came <- struct{}{} }()
 	if g.answer != nil {

@@ -47,9 +47,15 @@ type Attempt struct {
 
 // Account is one configured provider login, ready to send.
 type Account struct {
-	Name, Type  string
-	Provider    providers.Provider
-	Slots       Slots
+	Name, Type string
+	Provider   providers.Provider
+	Slots      Slots
+	// Alone hands out slots while Redis is gone and this process sends alone; nil:
+	// then nothing is sent without Redis.
+	Alone Slots
+	// Hold is how long a change between the two waits, so that what was granted
+	// before has left every window: 2 s, the longest window and the lease-ahead.
+	Hold        time.Duration
 	Tenants     []string // whose lanes this account has
 	BatchSize   int
 	Linger      time.Duration
@@ -94,6 +100,7 @@ func New(o Options) *Dispatcher {
 	}
 	for _, a := range d.accounts {
 		o.Journal.Watch(a.told.watch)
+		o.Journal.Watch(a.pace.watch)
 	}
 	return d
 }

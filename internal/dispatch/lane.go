@@ -74,6 +74,9 @@ func newLane(a *account, p envelope.Priority, tenant string) *lane {
 	return &lane{a: a, priority: p, tenant: tenant, room: make(chan struct{}, 1), held: map[*held]struct{}{}}
 }
 
+// consumer is the name of the lane's durable consumer.
+func (l *lane) consumer() string { return string(l.priority) + "-" + l.tenant }
+
 // patience is how long a lane keeps messages for an account that cannot send,
 // before it hands them back.
 func (l *lane) patience() time.Duration {
@@ -132,9 +135,9 @@ func (l *lane) moving(since time.Time, why string) bool {
 
 func (l *lane) read(take, work context.Context) error {
 	p, err := l.a.b.Pull(take, bus.Consumer{
-		Stream: l.a.queue, Name: string(l.priority) + "-" + l.tenant, AckWait: l.a.d.AckWait, MaxPending: 100_000,
+		Stream: l.a.queue, Name: l.consumer(), AckWait: l.a.d.AckWait, MaxPending: 100_000,
 		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
-		Prefetch: 500, PrefetchBytes: 4 << 20,
+		Prefetch: 500, PrefetchBytes: max(4<<20, int(l.a.b.MaxPayload())+64<<10), // below one message's size the lane would stand still
 	})
 	if err != nil {
 		return err

@@ -170,6 +170,7 @@ func (a *account) janitor(take, work context.Context) {
 			a.keep()
 		case <-second.C:
 			a.mopUp(work)
+			a.pace.consider(take)
 		case <-look.C:
 			a.measure(take)
 		}
@@ -216,11 +217,12 @@ func (a *account) measure(ctx context.Context) {
 	a.mu.Unlock()
 	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
 	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
+	a.d.Observer.Mode(a.o.Name, "degraded", a.pace.degraded())
 	now := a.d.Now()
 	for i, p := range envelope.Priorities {
 		n, oldest := 0, time.Duration(0)
 		for _, l := range a.lanes[i*len(a.o.Tenants) : (i+1)*len(a.o.Tenants)] {
-			waiting, _, err := a.b.Backlog(ctx, a.queue, string(l.priority)+"-"+l.tenant)
+			waiting, _, err := a.b.Backlog(ctx, a.queue, l.consumer())
 			if err == nil {
 				n += int(waiting)
 			}

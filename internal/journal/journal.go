@@ -70,6 +70,9 @@ func (j *Journal) Watch(w Watcher) { j.watch = append(j.watch, w) }
 // Ready is closed once the tail has folded everything there was at the start.
 func (j *Journal) Ready() <-chan struct{} { return j.ready }
 
+// Owner names this process in its records.
+func (j *Journal) Owner() string { return j.o.Owner }
+
 // Epoch tells incarnations of the journal apart; it is known once Ready.
 func (j *Journal) Epoch() int64 { return j.epoch.Load() }
 
@@ -172,6 +175,7 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 	j.waiters[id] = back
 	j.mu.Unlock()
 	out := bus.Out{Subject: bus.JournalSubject(string(r.Kind), r.Account), Data: data, MsgID: id}
+	out.Pack() // ten thousand scattered messages take half a megabyte to name
 	for {
 		_, err = j.bus.Publish(ctx, out)
 		if err == nil || !errors.Is(err, bus.ErrUnavailable) {

@@ -32,6 +32,8 @@ import (
 //     "superseded". The same ID again does nothing. A key is known until
 //     Record.Until has passed, by the newest acceptance seen.
 //   - Mode: pauses an account, or not.
+//   - Sender: from here on only the intents of Record.Sender win anything for the
+//     account; of everybody, if it is empty.
 //
 // The time it takes goes with the number of spans and of stretches in different
 // states, not of messages, but for those it has to list in the Effect.
@@ -54,6 +56,8 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 		return f.supersede(r)
 	case Mode:
 		f.account(r.Account).paused = r.Paused
+	case Sender:
+		f.account(r.Account).sender = r.Sender
 	default:
 		f.ignored++
 	}
@@ -63,7 +67,7 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 func (f *Fold) intent(e *effect, seq uint64, r Record) {
 	in := &intent{seq: seq, account: f.account(r.Account), owner: r.Owner, lease: lease(r.LeaseMillis), spans: f.sound(r.Spans)}
 	f.each(in.spans, func(_ piece, at, n uint64, v value) value {
-		if v.state != Free || in.account.paused {
+		if v.state != Free || in.account.shuts(r.Owner) {
 			e.lose(at, n)
 			return v
 		}

@@ -71,16 +71,27 @@ func (w *writer) spans(spans []Span) {
 }
 
 func (w *writer) accounts(accounts map[string]*account) {
-	var paused []string
+	var special []string
 	for name, a := range accounts {
-		if a.paused {
-			paused = append(paused, name)
+		if a.paused || a.sender != "" {
+			special = append(special, name)
 		}
 	}
-	slices.Sort(paused)
-	w.uint(uint64(len(paused)))
-	for _, name := range paused {
+	slices.Sort(special)
+	w.uint(uint64(len(special)))
+	for _, name := range special {
+		a := accounts[name]
 		w.name(name)
+		w.name(a.sender)
+		w.flag(a.paused)
+	}
+}
+
+func (w *writer) flag(v bool) {
+	if v {
+		w.uint(1)
+	} else {
+		w.uint(0)
 	}
 }
 

@@ -132,7 +132,9 @@ func (r *reader) read() {
 	f.last, f.ignored = r.uint(), r.uint()
 	f.clock, f.swept = r.int(), r.int()
 	for range r.len() {
-		f.account(r.name()).paused = true
+		a := f.account(r.name())
+		a.sender = r.name()
+		a.paused = r.below(1, "neither true nor false") == 1
 	}
 	r.intents()
 	for range r.len() {

@@ -83,6 +83,7 @@ func sample() *Fold {
 		Record{Kind: Close, Reason: "canceled", Spans: singles(65_542, 2)},
 		Record{Kind: Intent, Account: "b", Spans: singles(65_540, 1)},
 		Record{Kind: Mode, Account: "c", Paused: true},
+		Record{Kind: Sender, Account: "d", Sender: "o1"},
 		Record{Kind: Supersede, SupersedeKey: "k", ID: "e", At: 1e18, Spans: singles(70_000, 1)},
 		Record{Kind: "later"},
 	)

@@ -56,7 +56,13 @@ type origin struct {
 type account struct {
 	name   string
 	paused bool
+	sender string // the only owner whose intents count; empty: all
 	held   tally
+}
+
+// shuts tells whether an owner's intents win nothing.
+func (a *account) shuts(owner string) bool {
+	return a.paused || a.sender != "" && a.sender != owner
 }
 
 // tally counts the messages that somebody holds.
@@ -170,6 +176,15 @@ func (f *Fold) UnsettledBy(name string) int { return f.tally(name).unsettled }
 func (f *Fold) Paused(name string) bool {
 	a := f.accounts[name]
 	return a != nil && a.paused
+}
+
+// Sender is the only owner whose intents win anything for an account; empty if
+// everybody's do.
+func (f *Fold) Sender(name string) string {
+	if a := f.accounts[name]; a != nil {
+		return a.sender
+	}
+	return ""
 }
 
 // Forget says that the messages of a stream before a sequence are gone for good,

@@ -9,6 +9,7 @@ type model struct {
 	messages map[Key]*message
 	intents  map[uint64]*modelIntent
 	paused   map[string]bool
+	sender   map[string]string
 	current  map[string]Record
 }
 
@@ -29,7 +30,7 @@ type modelIntent struct {
 func newModel() *model {
 	return &model{
 		messages: map[Key]*message{}, intents: map[uint64]*modelIntent{},
-		paused: map[string]bool{}, current: map[string]Record{},
+		paused: map[string]bool{}, sender: map[string]string{}, current: map[string]Record{},
 	}
 }
 
@@ -86,7 +87,7 @@ func (m *model) apply(seq uint64, r Record) (e Effect, closed []Key) {
 	case Intent:
 		m.intents[seq] = &modelIntent{r.Account, keysOf(r.Spans)}
 		for i, k := range m.intents[seq].keys {
-			if x := m.at(k); x.state == Free && !m.paused[r.Account] {
+			if x := m.at(k); x.state == Free && !m.paused[r.Account] && (m.sender[r.Account] == "" || m.sender[r.Account] == r.Owner) {
 				x.state, x.by = Taken, seq
 				x.won++
 				e.Acted++
@@ -162,6 +163,8 @@ func (m *model) apply(seq uint64, r Record) (e Effect, closed []Key) {
 		}
 	case Mode:
 		m.paused[r.Account] = r.Paused
+	case Sender:
+		m.sender[r.Account] = r.Sender
 	}
 	return e, closed
 }

@@ -39,7 +39,7 @@ type author struct {
 
 func (a *author) draw(t *rapid.T, seq uint64) Record {
 	r := Record{
-		Kind:    rapid.SampledFrom([]Kind{Intent, Intent, Intent, Outcome, Outcome, Outcome, Outcome, Close, Release, Release, Supersede, Mode, "later"}).Draw(t, "kind"),
+		Kind:    rapid.SampledFrom([]Kind{Intent, Intent, Intent, Outcome, Outcome, Outcome, Outcome, Close, Release, Release, Supersede, Mode, Sender, "later"}).Draw(t, "kind"),
 		Account: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account"),
 		Owner:   rapid.SampledFrom([]string{"x", "y"}).Draw(t, "owner"),
 	}
@@ -75,6 +75,8 @@ func (a *author) draw(t *rapid.T, seq uint64) Record {
 		r.ID = rapid.SampledFrom([]string{"e1", "e2", "e3"}).Draw(t, "id")
 	case Mode:
 		r.Paused = rapid.IntRange(0, 2).Draw(t, "paused") == 0
+	case Sender:
+		r.Sender = rapid.SampledFrom([]string{"", "", "x", "y"}).Draw(t, "sender")
 	}
 	return r
 }
@@ -194,7 +196,7 @@ func checkIntents(t *rapid.T, fold *Fold, m *model) {
 		t.Fatalf("taken %d, unsettled %d; want %d, %d", fold.Taken(), fold.Unsettled(), taken, unsettled)
 	}
 	for _, a := range []string{"a", "b", "c"} {
-		if fold.UnsettledBy(a) != by[a] || fold.Paused(a) != m.paused[a] {
+		if fold.UnsettledBy(a) != by[a] || fold.Paused(a) != m.paused[a] || fold.Sender(a) != m.sender[a] {
 			t.Fatalf("account %s: unsettled %d, paused %v; want %d, %v", a, fold.UnsettledBy(a), fold.Paused(a), by[a], m.paused[a])
 		}
 	}

@@ -45,6 +45,7 @@ const (
 	Release   Kind = "release"   // uncertain by Record.Intent -> free, once in a message's life
 	Supersede Kind = "supersede" // the newest submission of a key closes the free messages of the older ones
 	Mode      Kind = "mode"      // an account's mode: paused or not
+	Sender    Kind = "sender"    // the only process that may send for an account, or all of them
 )
 
 // State is what the journal knows of a message.
@@ -86,7 +87,8 @@ type Record struct {
 	ID           string `json:"id,omitempty"` // Supersede: envelope id, breaks ties
 	Until        int64  `json:"u,omitempty"`  // Supersede: Unix nanoseconds after which none of it is sent any more; 0: At + 72 h
 
-	Paused bool `json:"p,omitempty"` // Mode
+	Paused bool   `json:"p,omitempty"` // Mode
+	Sender string `json:"m,omitempty"` // Sender: the owner whose intents count; empty: everybody's
 
 	// Detail is what the outside wants to know (ids, errors, times). The fold
 	// never reads it.

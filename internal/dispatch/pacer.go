@@ -1,0 +1,185 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
+)
+
+// pacer decides by which slots an account sends: those that Redis hands out to
+// all dispatchers, or, while Redis is gone for everybody, those that one
+// dispatcher hands out to itself.
+//
+// Which of the two holds is a record in the journal: it names the single sender,
+// and intents of others are void from that place on. So an intent's own coming
+// back tells whether it was written under the right regime, and no clock or lease
+// takes part. A new regime waits until what was granted under the old one has
+// left the window.
+type pacer struct {
+	a *account
+
+	mu     sync.Mutex
+	sender string    // the single sender; empty: Redis
+	from   time.Time // when the regime may begin
+	others time.Time // when another dispatcher's intent was last seen
+	down   time.Time // since when Redis has not answered us; zero: it does
+	probed time.Time // when the single sender last asked Redis
+}
+
+const (
+	silence    = 3 * time.Second  // of Redis and of all others, before somebody sends alone
+	probeEvery = time.Second      // how often the single sender asks for Redis
+	longAgo    = 30 * time.Second // records older than this need no waiting
+)
+
+// errNotSender says that another dispatcher is the single sender right now.
+var errNotSender = errors.New("dispatch: another dispatcher sends alone while Redis is gone")
+
+// watch is a journal.Watcher.
+func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempotency.Effect) {
+	if r.Account != p.a.o.Name {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch r.Kind {
+	case idempotency.Intent:
+		if r.Owner != p.a.j.Owner() {
+			p.others = time.Now()
+		}
+	case idempotency.Sender:
+		if p.sender = r.Sender; time.Since(at) < longAgo {
+			p.from = time.Now().Add(p.a.o.Hold)
+		}
+	}
+}
+
+// next returns the next slot under the regime in force.
+func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error) {
+	p.mu.Lock()
+	sender, from := p.sender, p.from
+	p.mu.Unlock()
+	if wait := time.Until(from); wait > 0 {
+		return ratelimit.Slot{}, &ratelimit.PausedError{Until: from}
+	}
+	switch sender {
+	case "":
+		slot, err := p.a.o.Slots.Next(ctx, messages, backlog)
+		p.answered(!errors.Is(err, ratelimit.ErrUnavailable) || quarantined(err))
+		return slot, err
+	case p.a.j.Owner():
+		p.lookForRedis(ctx)
+		return p.a.o.Alone.Next(ctx, messages, backlog)
+	}
+	return ratelimit.Slot{}, errNotSender
+}
+
+// pause stops the account for everybody who can hear of it.
+func (p *pacer) pause(ctx context.Context, d time.Duration) error {
+	if p.a.o.Alone != nil {
+		_ = p.a.o.Alone.Pause(ctx, d) // in memory: it cannot fail
+	}
+	return p.a.o.Slots.Pause(ctx, d)
+}
+
+// quarantined: Redis is there, and not sure yet what it knows.
+func quarantined(err error) bool {
+	var q *ratelimit.QuarantineError
+	return errors.As(err, &q)
+}
+
+func (p *pacer) answered(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if yes {
+		p.down = time.Time{}
+	} else if p.down.IsZero() {
+		p.down = time.Now()
+	}
+}
+
+// lookForRedis goes back to Redis's slots once it grants them again.
+func (p *pacer) lookForRedis(ctx context.Context) {
+	p.mu.Lock()
+	due := time.Since(p.probed) >= probeEvery
+	if due {
+		p.probed = time.Now()
+	}
+	p.mu.Unlock()
+	if !due {
+		return
+	}
+	if _, err := p.a.o.Slots.Next(ctx, 0, 1); err == nil {
+		p.answered(true)
+		p.declare(ctx, "")
+	}
+}
+
+// consider is asked once a second. It declares this dispatcher the single sender
+// if Redis has been silent and nobody else has sent for some seconds, though
+// there is something to send; and it ends the reign of one that fell silent.
+// A dispatcher that alone has lost Redis sees the others' intents, and idles.
+func (p *pacer) consider(ctx context.Context) {
+	if p.a.o.Alone == nil {
+		return // a limit that counts: alone it would begin at zero
+	}
+	p.mu.Lock()
+	sender := p.sender
+	down := !p.down.IsZero() && time.Since(p.down) >= silence
+	quiet := time.Since(p.others) >= silence && time.Now().After(p.from)
+	p.mu.Unlock()
+	me := p.a.j.Owner()
+	if sender == me || !quiet || (sender == "" && !down) || !p.a.anythingWaits(ctx) {
+		return
+	}
+	if sender != "" && p.redisGrants(ctx) {
+		p.declare(ctx, "")
+		return
+	}
+	p.declare(ctx, me)
+}
+
+// redisGrants asks Redis once, while somebody else is the single sender.
+func (p *pacer) redisGrants(ctx context.Context) bool {
+	_, err := p.a.o.Slots.Next(ctx, 0, 1)
+	return err == nil
+}
+
+func (p *pacer) declare(ctx context.Context, sender string) {
+	_, _, err := p.a.j.Append(ctx, idempotency.Record{Kind: idempotency.Sender, Account: p.a.o.Name, Sender: sender})
+	if err != nil {
+		p.a.d.Log.Warn("sending mode not changed", "account", p.a.o.Name, "error", err)
+		return
+	}
+	p.a.d.Log.Warn("sending mode changed", "account", p.a.o.Name, "alone", sender != "", "sender", sender)
+}
+
+// degraded reports whether the account has a single sender.
+func (p *pacer) degraded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sender != ""
+}
+
+// anythingWaits looks for messages here and in the queue.
+func (a *account) anythingWaits(ctx context.Context) bool {
+	a.mu.Lock()
+	n := 0
+	for _, l := range a.lanes {
+		n += len(l.items)
+	}
+	a.mu.Unlock()
+	if n > 0 {
+		return true
+	}
+	for _, l := range a.lanes {
+		if waiting, unsettled, err := a.b.Backlog(ctx, a.queue, l.consumer()); err == nil && waiting+uint64(unsettled) > 0 {
+			return true
+		}
+	}
+	return false
+}
