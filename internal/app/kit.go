@@ -79,6 +79,7 @@ func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAdd
 	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log})
 	k.status = status.New(status.Options{Log: k.log})
 	if err := k.base(ctx); err != nil {
+		k.bus.Close()
 		return nil, err
 	}
 	return k, nil

@@ -54,6 +54,7 @@ func RunUp(ctx context.Context, p cli.Params) error {
 	if err != nil {
 		return err
 	}
+	defer k.bus.Close() // before the server stops: its going is no news then
 	if err := k.simulators(ctx); err != nil {
 		return err
 	}
