@@ -38,7 +38,7 @@ func Default(env config.Lookup) (*config.Config, error) {
 // RunUp runs everything in one process.
 func RunUp(ctx context.Context, p cli.Params) error {
 	p.Name = "tuma"
-	server, err := embeddedNATS(p.Config)
+	server, err := embeddedNATS(ctx, p.Config)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func RunUp(ctx context.Context, p cli.Params) error {
 }
 
 // embeddedNATS starts the server inside the process if the config asks for it.
-func embeddedNATS(cfg *config.Config) (*embedded.Server, error) {
+func embeddedNATS(ctx context.Context, cfg *config.Config) (*embedded.Server, error) {
 	if !cfg.NATS.URL.Embedded() {
 		return nil, nil
 	}
@@ -79,7 +79,7 @@ func embeddedNATS(cfg *config.Config) (*embedded.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := embedded.Start(embedded.Options{Listen: listen, StoreDir: dir, Sync: cfg.NATS.Sync == "always"})
+	s, err := embedded.Start(ctx, embedded.Options{Listen: listen, StoreDir: dir, Sync: cfg.NATS.Sync == "always"})
 	if err != nil {
 		return nil, &service.SetupError{Err: err}
 	}

@@ -103,7 +103,7 @@ func TestScheduleIsNeverEarlyAndCanBeCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if early := at.Sub(time.Now()); early > 0 || string(m.Data) != "keep" || m.Get("traceparent") != "t" {
+	if early := time.Until(at); early > 0 || string(m.Data) != "keep" || m.Get("traceparent") != "t" {
 		t.Fatalf("got %q %v early, headers %v", m.Data, early, m.Header)
 	}
 }
@@ -163,7 +163,7 @@ func TestRangeReadsARunInOrder(t *testing.T) {
 func TestPublishFailsAtOnceWithoutServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0", StoreDir: dir})
+	s, err := embedded.Start(t.Context(), embedded.Options{Listen: "127.0.0.1:0", StoreDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,10 +181,10 @@ func TestEmbeddedSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := natstest.Server(t)
 	addr := s.Addr().String()
-	if _, err := embedded.Start(embedded.Options{Listen: addr, StoreDir: t.TempDir()}); err == nil {
+	if _, err := embedded.Start(t.Context(), embedded.Options{Listen: addr, StoreDir: t.TempDir()}); err == nil {
 		t.Fatal("started twice on " + addr)
 	}
-	if _, err := embedded.Start(embedded.Options{StoreDir: "/proc/nowhere"}); err == nil {
+	if _, err := embedded.Start(t.Context(), embedded.Options{StoreDir: "/proc/nowhere"}); err == nil {
 		t.Fatal("started without a store")
 	}
 }

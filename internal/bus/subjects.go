@@ -50,8 +50,7 @@ func DueQueueSubject(account, priority, tenant string) string {
 	return "sms.due.queue." + account + "." + priority + "." + tenant
 }
 
-// EventSubject, InboundSubject, DeadSubject and CallbackSubject carry what
-// comes back.
+// EventSubject carries what became of messages.
 func EventSubject(tenant, status string) string { return "sms.event." + tenant + "." + status }
 
 // InboundSubject carries messages from handsets.

@@ -75,13 +75,13 @@ func (t *table) rewind() error {
 	}
 	in := bufio.NewReaderSize(t.file, 64<<10)
 	if bom, _ := in.Peek(3); string(bom) == "\ufeff" {
-		in.Discard(3)
+		_, _ = in.Discard(3) // they are there: Peek saw them
 	}
 	t.r = csv.NewReader(in)
 	t.r.Comma = separator(in)
 	t.r.ReuseRecord = true
 	row, err := t.r.Read()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s is empty: its first row names the columns", t.name)
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (t *table) list() string { return clean(strings.Join(t.header, ", ")) }
 func (t *table) count() (rows int, err error) {
 	for {
 		_, _, err := t.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -168,7 +168,7 @@ func (t *table) count() (rows int, err error) {
 func (t *table) next() (envelope.Recipient, int, error) {
 	row, err := t.r.Read()
 	if err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			err = t.explain(err)
 		}
 		return envelope.Recipient{}, 0, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -206,7 +207,8 @@ func (t *tuma) each(ctx context.Context, ids []string, do func(c *Client, id str
 	var last error
 	for _, id := range ids {
 		err := do(c, id)
-		if _, ok := err.(*APIError); err != nil && !ok {
+		var api *APIError
+		if err != nil && !errors.As(err, &api) {
 			return err
 		}
 		if err != nil {

@@ -187,7 +187,7 @@ const shown = 20
 func (o *sending) all(ctx context.Context, c *Client, src source) error {
 	for n := 1; ; n++ {
 		env, lines, err := src.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

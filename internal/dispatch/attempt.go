@@ -252,7 +252,7 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 		a.abandon(t.items)
 		return
 	}
-	t.log(vs, rec.Class, failure(err))
+	t.log(rec.Class, failure(err))
 	if !a.tell(ctx, t.events(seq, vs, detail, effect)) {
 		a.abandon(t.items)
 		return
@@ -290,7 +290,7 @@ func (a *account) tell(ctx context.Context, events []envelope.Event) bool {
 	}
 }
 
-func (t *attempt) log(vs []verdict, class string, e *providers.Error) {
+func (t *attempt) log(class string, e *providers.Error) {
 	attrs := []any{"account", t.a.o.Name, "batch", journal.BatchID(t.a.j.Epoch(), t.seq), "messages", len(t.items), "class", class,
 		"elapsed_ms", time.Since(t.asked).Milliseconds(), "envelope", t.items[0].h.p.ID, "tenant", t.items[0].h.p.Tenant}
 	if e != nil {

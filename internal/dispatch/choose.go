@@ -164,7 +164,7 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 		a.abandon(items)
 		return
 	}
-	a.finished(over, true)
+	a.finished(over)
 	a.giveUp(open)
 }
 

@@ -8,6 +8,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -156,7 +157,7 @@ func newBreaker(a *account) *gobreaker.TwoStepCircuitBreaker[any] {
 	return gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name: a.o.Name, MaxRequests: 1, Interval: time.Minute, BucketPeriod: 10 * time.Second, Timeout: a.o.OpenFor,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
-		IsExcluded:  func(err error) bool { return err == errNotCounted },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errNotCounted) },
 		OnStateChange: func(name string, from, to gobreaker.State) {
 			a.d.Log.Warn("breaker", "account", name, "from", from.String(), "to", to.String())
 			a.d.Observer.Mode(name, "breaker", to == gobreaker.StateOpen)

@@ -43,7 +43,7 @@ func (t *attempt) follow(ctx context.Context, vs []verdict, d *journal.OutcomeDe
 			a.abandon(by[act])
 			continue
 		}
-		a.finished(by[act], true)
+		a.finished(by[act])
 	}
 	a.back(by[again])
 }
@@ -56,14 +56,14 @@ func (a *account) abandon(items []item) {
 		it.h.foreign = true
 	}
 	a.mu.Unlock()
-	a.finished(items, true)
+	a.finished(items)
 }
 
 // giveUp lets go of messages that an intent or close record did not win.
 func (a *account) giveUp(items []item) {
 	for _, it := range items {
 		if a.j.State(it.key()).State == idempotency.Closed {
-			a.finished([]item{it}, true)
+			a.finished([]item{it})
 		} else {
 			a.abandon([]item{it})
 		}

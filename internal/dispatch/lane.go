@@ -253,16 +253,14 @@ func (a *account) settle(h *held) {
 	}
 }
 
-// finished takes messages off their pieces and settles the pieces that have
-// none left.
-func (a *account) finished(items []item, flying bool) {
+// finished takes messages that were in a request off their pieces, and settles
+// the pieces that have none left.
+func (a *account) finished(items []item) {
 	var over []*held
 	a.mu.Lock()
 	for _, it := range items {
 		h := it.h
-		if flying {
-			h.flying--
-		}
+		h.flying--
 		if h.left--; h.left == 0 {
 			delete(h.l.held, h)
 			over = append(over, h)

@@ -130,7 +130,7 @@ func (p *pacer) consider(ctx context.Context) {
 	p.mu.Lock()
 	sender := p.sender
 	down := !p.down.IsZero() && time.Since(p.down) >= silence
-	quiet := time.Since(p.others) >= silence && time.Now().After(p.from)
+	quiet := time.Since(p.others) >= silence && time.Since(p.from) >= silence // nobody could send before from
 	p.mu.Unlock()
 	me := p.a.j.Owner()
 	if sender == me || !quiet || (sender == "" && !down) || !p.a.anythingWaits(ctx) {

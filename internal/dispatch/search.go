@@ -107,5 +107,5 @@ func (t *attempt) condemn(ctx context.Context, bad item) {
 		a.abandon([]item{bad})
 		return
 	}
-	a.finished([]item{bad}, true)
+	a.finished([]item{bad})
 }

@@ -120,7 +120,7 @@ func (h *Health) Handler(metrics http.Handler) http.Handler {
 		if !s.Ready() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		json.NewEncoder(w).Encode(s)
+		_ = json.NewEncoder(w).Encode(s) // a prober that went away asks again
 	})
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)

@@ -79,7 +79,9 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 		if err != nil {
 			srv.Close()
 		}
-		<-served
+		if serr := <-served; err == nil && !errors.Is(serr, http.ErrServerClosed) {
+			err = serr
+		}
 		return err
 	}}
 }

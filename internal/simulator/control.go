@@ -30,15 +30,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func writeProblem(w http.ResponseWriter, status int, err error) {
-	writeJSON(w, status, map[string]string{"error": err.Error()})
+func writeProblem(w http.ResponseWriter, err error) {
+	writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 }
 
 // postFaults takes one fault or an array of them, in place of all there were.
 func (s *Simulator) postFaults(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err != nil {
-		writeProblem(w, http.StatusBadRequest, err)
+		writeProblem(w, err)
 		return
 	}
 	var faults []Fault
@@ -52,7 +52,7 @@ func (s *Simulator) postFaults(w http.ResponseWriter, r *http.Request) {
 		err = s.SetFaults(faults...)
 	}
 	if err != nil {
-		writeProblem(w, http.StatusBadRequest, err)
+		writeProblem(w, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, s.faults.list())
@@ -69,7 +69,7 @@ func typeOf(r *http.Request) (string, error) {
 func (s *Simulator) getLedger(w http.ResponseWriter, r *http.Request) {
 	typ, err := typeOf(r)
 	if err != nil {
-		writeProblem(w, http.StatusBadRequest, err)
+		writeProblem(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -85,7 +85,7 @@ func (s *Simulator) getLedger(w http.ResponseWriter, r *http.Request) {
 func (s *Simulator) getSummary(w http.ResponseWriter, r *http.Request) {
 	typ, err := typeOf(r)
 	if err != nil {
-		writeProblem(w, http.StatusBadRequest, err)
+		writeProblem(w, err)
 		return
 	}
 	if typ != "" {

@@ -45,7 +45,7 @@ func (s *inboundSender) serve(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("no callback URL for %s", SMSBoxInbound)
 	}
 	if err != nil {
-		writeProblem(w, http.StatusBadRequest, err)
+		writeProblem(w, err)
 		return
 	}
 	if in.TransactionID == "" {

@@ -169,7 +169,7 @@ func (g *smsBox) send(c *call) reply {
 		}
 	}
 	for _, to := range req.Recipients {
-		if code := b.addSMSBox(c, req, to); code != 0 {
+		if code := b.addSMSBox(req, to); code != 0 {
 			return smsBoxError(http.StatusBadRequest, code)
 		}
 	}

@@ -107,7 +107,7 @@ func smsBoxSender(s string) bool {
 }
 
 // addSMSBox takes one recipient; one bad number fails the whole request.
-func (b *batch) addSMSBox(c *call, req smsBoxRequest, to smsBoxTo) int {
+func (b *batch) addSMSBox(req smsBoxRequest, to smsBoxTo) int {
 	if to.Dest == nil || *to.Dest == "" {
 		return 115
 	}

@@ -50,7 +50,7 @@ func TestScatteredWaves(t *testing.T) {
 		}
 	}
 	do(Record{Kind: Close, Spans: singles(1, 2<<segmentBits)})
-	for seq := uint64(0); seq < 4<<segmentBits; seq++ {
+	for seq := range uint64(4 << segmentBits) {
 		want := Free
 		if x := m.messages[Key{Stream: "Q", Seq: seq}]; x != nil {
 			want = x.state

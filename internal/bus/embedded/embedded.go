@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -26,7 +27,7 @@ type Server struct{ *server.Server }
 
 // Start starts the server and waits until it takes connections. A port in use
 // and a store that cannot be written are reported as such.
-func Start(o Options) (*Server, error) {
+func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := writable(o.StoreDir); err != nil {
 		return nil, fmt.Errorf("nats.store_dir %s: %w", o.StoreDir, err)
 	}
@@ -35,7 +36,7 @@ func Start(o Options) (*Server, error) {
 		NoSigs: true, NoLog: true, DontListen: true, JetStreamMaxStore: 1 << 40, MaxPayload: 8 << 20,
 	}
 	if o.Listen != "" {
-		host, port, err := listenAddress(o.Listen)
+		host, port, err := listenAddress(ctx, o.Listen)
 		if err != nil {
 			return nil, fmt.Errorf("nats.listen %s: %w", o.Listen, err)
 		}
@@ -61,8 +62,9 @@ func (s *Server) Stop() {
 
 // listenAddress checks that the port is free before the server tries: the
 // server itself would end the whole process.
-func listenAddress(addr string) (string, int, error) {
-	l, err := net.Listen("tcp", addr)
+func listenAddress(ctx context.Context, addr string) (string, int, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return "", 0, err
 	}
