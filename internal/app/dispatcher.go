@@ -50,6 +50,14 @@ func (k *kit) dispatcher() error {
 			Concurrency: a.Concurrency, Timeout: a.Timeout.Duration, Failures: a.Breaker.Failures, OpenFor: a.Breaker.OpenFor.Duration,
 			OnUncertain: envelope.Policy(a.OnUncertain), Callback: callback,
 		}
+		for _, r := range a.Rate {
+			if r.Requests > 0 {
+				rate := float64(r.Requests) / r.Per.Seconds()
+				if acct.Rate == 0 || rate < acct.Rate {
+					acct.Rate = rate
+				}
+			}
+		}
 		if alone != nil {
 			acct.Alone, acct.Hold = alone, hold
 		}

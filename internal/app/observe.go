@@ -53,6 +53,9 @@ func (o *observer) Uncertain(account string, n, bound int) {
 	o.tel.Metrics.Uncertain(now, most)
 }
 
+// SlotUse implements dispatch.Observer.
+func (o *observer) SlotUse(account string, share float64) { o.tel.Metrics.SlotUse(account, share) }
+
 // Backlog implements dispatch.Observer.
 func (o *observer) Backlog(account string, p envelope.Priority, n int, oldest time.Duration) {
 	o.tel.Metrics.Backlog(account, string(p), n, oldest)

@@ -47,6 +47,8 @@ type account struct {
 	ramp         int // most messages of a request after trouble; 0: no bound
 	ceiling      int // most messages that a counted limit's window takes; 0: no bound
 	search       *search
+	requests     int       // since measured
+	measured     time.Time // when the slot use was last told
 	lastError    string
 
 	attempts sync.WaitGroup // requests in flight; only the pump adds

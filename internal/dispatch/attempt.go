@@ -161,6 +161,9 @@ func (t *attempt) send(ctx context.Context) ([]providers.Result, error) {
 	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.eventMessages()})
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
+	a.mu.Lock()
+	a.requests++
+	a.mu.Unlock()
 	results, err := a.o.Provider.Send(ctx, b)
 	if err == nil && len(results) != len(b.Messages) {
 		err = &providers.Error{Class: providers.Uncertain, Detail: fmt.Sprintf("%d results for %d messages", len(results), len(b.Messages))}

@@ -91,6 +91,7 @@ type silent struct{}
 func (silent) Request(string, providers.Class)                       {}
 func (silent) Messages(string, envelope.Status, int)                 {}
 func (silent) Mode(string, string, bool)                             {}
+func (silent) SlotUse(string, float64)                               {}
 func (silent) Uncertain(string, int, int)                            {}
 func (silent) Backlog(string, envelope.Priority, int, time.Duration) {}
 func (silent) Attempt(ctx context.Context, _ dispatch.Attempt) (context.Context, func(providers.Class, int)) {

@@ -35,6 +35,7 @@ type Observer interface {
 	Messages(account string, status envelope.Status, n int)
 	Mode(account, mode string, on bool)
 	Uncertain(account string, n, bound int)
+	SlotUse(account string, share float64)
 	Backlog(account string, p envelope.Priority, n int, oldest time.Duration)
 	// Attempt opens the batch's span; the returned function ends it.
 	Attempt(ctx context.Context, a Attempt) (context.Context, func(class providers.Class, accepted int))
@@ -57,6 +58,7 @@ type Account struct {
 	// Hold is how long a change between the two waits, so that what was granted
 	// before has left every window: 2 s, the longest window and the lease-ahead.
 	Hold        time.Duration
+	Rate        float64  // requests per second of the tightest limit, for the slot use that is told
 	Tenants     []string // whose lanes this account has
 	BatchSize   int
 	Linger      time.Duration

@@ -212,13 +212,17 @@ func (a *account) mopUp(ctx context.Context) {
 
 // measure tells what waits here and in the queue.
 func (a *account) measure(ctx context.Context) {
+	now := a.d.Now()
 	a.mu.Lock()
 	flying, size := a.inFlight, a.o.BatchSize
+	if since := now.Sub(a.measured).Seconds(); !a.measured.IsZero() && since > 0 && a.o.Rate > 0 {
+		a.d.Observer.SlotUse(a.o.Name, float64(a.requests)/since/a.o.Rate)
+	}
+	a.requests, a.measured = 0, now
 	a.mu.Unlock()
 	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
 	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
 	a.d.Observer.Mode(a.o.Name, "degraded", a.pace.degraded())
-	now := a.d.Now()
 	for i, p := range envelope.Priorities {
 		n, oldest := 0, time.Duration(0)
 		for _, l := range a.lanes[i*len(a.o.Tenants) : (i+1)*len(a.o.Tenants)] {
