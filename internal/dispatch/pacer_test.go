@@ -39,9 +39,7 @@ func (r *rig) paced() dispatch.Slots {
 }
 
 func (r *rig) onRedis(s dispatch.Slots, g *gateway) dispatch.Account {
-	// Held for longer than others wait in silence, as real accounts are: the new
-	// sender must not be replaced before it could begin.
-	return r.account("a", g, func(a *dispatch.Account) { a.Slots, a.Alone, a.Hold = s, r.paced(), 3100*time.Millisecond })
+	return r.account("a", g, func(a *dispatch.Account) { a.Slots, a.Alone, a.Hold = s, r.paced(), 1500*time.Millisecond })
 }
 
 // senders returns what the journal says of single senders, in order.
