@@ -137,7 +137,7 @@ func (a *account) retryLater(ctx context.Context, items []item) error {
 		p := copyOf(h, its)
 		wait := min(time.Second<<min(p.Tries, 9), 5*time.Minute)
 		p.Tries++
-		id := fmt.Sprintf("later-%s-%d-%d", a.o.Name, h.msg.Seq, its[0].i)
+		id := fmt.Sprintf("later-%s-%d-%s", a.o.Name, h.msg.Seq, p.Digest())
 		if err := a.store(ctx, &p, bus.Out{
 			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(wait),
 		}); err != nil {
@@ -157,7 +157,7 @@ func (a *account) move(ctx context.Context, items []item, tried bool) error {
 		}
 		if err := a.store(ctx, &p, bus.Out{
 			Subject: bus.QueueSubject(p.Account, string(p.Priority), p.Tenant),
-			MsgID:   fmt.Sprintf("move-%s-%d-%d", a.o.Name, h.msg.Seq, its[0].i),
+			MsgID:   fmt.Sprintf("move-%s-%d-%s", a.o.Name, h.msg.Seq, p.Digest()),
 		}); err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (a *account) bury(ctx context.Context, items []item, intent uint64, why fun
 		}
 		o := bus.Out{
 			Subject: bus.DeadSubject(a.o.Name, string(reason)), Data: data, Header: headers(&p),
-			MsgID: fmt.Sprintf("dead-%s-%d-%d-%d", a.o.Name, intent, h.msg.Seq, its[0].i),
+			MsgID: fmt.Sprintf("dead-%s-%d-%d-%s", a.o.Name, intent, h.msg.Seq, p.Digest()),
 		}
 		if _, err := a.b.Publish(ctx, o); err != nil {
 			return err

@@ -54,7 +54,7 @@ func (in *Ingest) enqueue(ctx context.Context, p *envelope.Piece) error {
 	pieces, refused := in.cut(p)
 	pending := make([]bus.Pending, 0, len(pieces))
 	for i := range pieces {
-		o, err := queued(&pieces[i], "hop-"+place(*p.Origin)+"-"+strconv.Itoa(i))
+		o, err := queued(&pieces[i], "hop-"+place(*p.Origin)+"-"+pieces[i].Digest())
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package envelope
 
 import (
+	"encoding/binary"
+	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +57,19 @@ type Origin struct {
 	Stream string `json:"stream"`
 	Epoch  int64  `json:"epoch"` // tells incarnations of the stream apart
 	Seq    uint64 `json:"seq"`
+}
+
+// Digest tells pieces of one submission apart by which messages they carry. What
+// was published under an id with it can only be taken for a repeat of itself:
+// the same submission may be cut differently the second time, by another config.
+func (p *Piece) Digest() string {
+	h := fnv.New64a()
+	var b [8]byte
+	for i := range p.Messages {
+		binary.LittleEndian.PutUint64(b[:], uint64(p.Messages[i].Index))
+		_, _ = h.Write(b[:]) // never fails
+	}
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // MessageID returns the id of the message with the given index of an envelope.
