@@ -1,0 +1,6 @@
+package e2e
+
+import "syscall"
+
+// withParent lets the kernel end a process whose test program is gone.
+func withParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
