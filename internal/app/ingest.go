@@ -10,6 +10,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/route"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/internal/telemetry"
@@ -30,6 +31,10 @@ func RunIngest(ctx context.Context, p cli.Params) error {
 	return k.run(ctx)
 }
 
+// healthSettles is how long an account must have been well before new messages
+// go to it first again.
+const healthSettles = 10 * time.Second
+
 // statuses adds the part that follows what became of messages.
 func (k *kit) statuses(tenants, accounts []string) {
 	k.add("statuses", func(ctx context.Context) error { return k.status.Run(ctx, k.bus, tenants, accounts) }, nil)
@@ -37,8 +42,11 @@ func (k *kit) statuses(tenants, accounts []string) {
 
 // ingest adds the parts that take submissions.
 func (k *kit) ingest(ctx context.Context) error {
+	health := journal.NewHealth(healthSettles, time.Now)
+	k.journal.Watch(health.Watch)
 	o := ingest.Options{
-		Bus: k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
+		Down: health.Down,
+		Bus:  k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
 		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: &operate{k},
 	}
 	quotas := quotas{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -31,11 +32,13 @@ type account struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	told    *told
 	pace    *pacer
-	lanes   []*lane // most urgent first, tenants within
-	queue   string  // the stream
-	epoch   int64   // of the stream; set before anything runs
+	lanes   []*lane     // most urgent first, tenants within
+	queue   string      // the stream
+	epoch   int64       // of the stream; set before anything runs
+	tripped atomic.Bool // the breaker opened: what follows is a probe
 
 	wake chan struct{} // something changed that the pump may wait for
+	news chan news     // for the other dispatchers
 
 	mu           sync.Mutex // guards all below, and the lanes' items and held
 	inFlight     int
@@ -43,9 +46,10 @@ type account struct {
 	blockedWhy   string
 	blockedSince time.Time
 	blockedUntil time.Time
-	failures     int // requests in a row that were surely not sent, for the back-off
-	ramp         int // most messages of a request after trouble; 0: no bound
-	ceiling      int // most messages that a counted limit's window takes; 0: no bound
+	failures     int  // requests in a row that were surely not sent, for the back-off
+	ramp         int  // most messages of a request after trouble; 0: no bound
+	ceiling      int  // most messages that a counted limit's window takes; 0: no bound
+	ill          bool // what was told to the others and not taken back
 	search       *search
 	requests     int       // since measured
 	measured     time.Time // when the slot use was last told
@@ -61,7 +65,7 @@ func newAccount(d *Options, o Account) *account {
 	o.Concurrency = max(1, o.Concurrency)
 	a := &account{
 		d: d, o: o, b: d.Bus, j: d.Journal, queue: bus.QueueStream(o.Name),
-		wake: make(chan struct{}, 1), told: newTold(o.Name),
+		wake: make(chan struct{}, 1), news: make(chan news, 16), told: newTold(o.Name),
 	}
 	a.pace = &pacer{a: a}
 	a.breaker = newBreaker(a)
@@ -86,6 +90,7 @@ func (a *account) run(take, work context.Context) error {
 	}
 	parts.Go(func() { a.returnDue(take) })
 	parts.Go(func() { a.janitor(take, work) })
+	parts.Go(func() { a.herald(take) })
 	a.pump(take, work)
 	a.attempts.Wait()
 	parts.Wait()
@@ -111,7 +116,7 @@ func (a *account) pump(take, work context.Context) {
 		}
 		finish, err := a.breaker.Allow()
 		if err != nil {
-			a.block("breaker", a.d.Now().Add(200*time.Millisecond))
+			a.block(journal.IllBreaker, a.d.Now().Add(200*time.Millisecond))
 			continue
 		}
 		slot, messages, err := a.slot(take)
@@ -258,7 +263,9 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 		// Credentials or balance: every further request would be refused, and some
 		// gateways lock an account after five. Look again in a minute.
 		a.d.Log.Error("account refused", "account", a.o.Name, "status", e.Status, "code", e.Code, "detail", e.Detail)
-		a.block("account", now.Add(max(wait, time.Minute)))
+		wait = max(wait, time.Minute)
+		a.block(journal.IllAccount, now.Add(wait))
+		a.found(journal.IllAccount, wait)
 	case providers.Unavailable:
 		a.mu.Lock()
 		a.failures++
@@ -270,13 +277,20 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch class {
-	case providers.Unavailable, providers.Uncertain, providers.Misconfigured:
+	case providers.Unavailable, providers.Uncertain:
 		a.ramp = 10 // small batches until it is known to work again
 	case providers.Accepted, providers.Rejected, providers.RejectedHere:
+		if a.ill {
+			a.ill = false
+			a.found(journal.Well, 0)
+		}
 		a.failures, a.blockedSince = 0, time.Time{}
 		if a.ramp *= 4; a.ramp >= a.o.BatchSize {
 			a.ramp = 0
 		}
+	}
+	if a.tripped.Swap(false) || class == providers.Misconfigured {
+		a.ramp, a.ill = 1, true // the others know, and the next request is a probe
 	}
 	if e != nil {
 		a.lastError = e.Error()

@@ -104,6 +104,7 @@ func New(o Options) *Dispatcher {
 	for _, a := range d.accounts {
 		o.Journal.Watch(a.told.watch)
 		o.Journal.Watch(a.pace.watch)
+		o.Journal.Watch(a.heard)
 	}
 	return d
 }
@@ -158,11 +159,17 @@ func newBreaker(a *account) *gobreaker.TwoStepCircuitBreaker[any] {
 	failures := uint32(max(1, a.o.Failures))
 	return gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name: a.o.Name, MaxRequests: 1, Interval: time.Minute, BucketPeriod: 10 * time.Second, Timeout: a.o.OpenFor,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
-		IsExcluded:  func(err error) bool { return errors.Is(err, errNotCounted) },
+		ReadyToTrip: func(c gobreaker.Counts) bool {
+			return c.ConsecutiveFailures >= failures || (c.TotalFailures >= 2*failures && 2*c.TotalFailures >= c.Requests)
+		},
+		IsExcluded: func(err error) bool { return errors.Is(err, errNotCounted) },
 		OnStateChange: func(name string, from, to gobreaker.State) {
 			a.d.Log.Warn("breaker", "account", name, "from", from.String(), "to", to.String())
 			a.d.Observer.Mode(name, "breaker", to == gobreaker.StateOpen)
+			if to == gobreaker.StateOpen {
+				a.tripped.Store(true)
+				a.found(journal.IllBreaker, a.o.OpenFor)
+			}
 		},
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -127,7 +128,7 @@ func (l *lane) waitOpen(ctx context.Context) bool {
 // pause, not the rate.
 func (l *lane) moving(since time.Time, why string) bool {
 	switch why {
-	case "breaker", "unavailable", "account":
+	case journal.IllBreaker, journal.IllAccount, "unavailable":
 		return !since.IsZero() && l.a.d.Now().Sub(since) >= l.moveAfter()
 	}
 	return false

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tuma-sms/tuma/internal/route"
@@ -14,8 +15,9 @@ const maxPieceBytes = 512 << 10
 
 // cut routes every message of a whole submission and groups the messages into
 // pieces, each for one account and no larger than one of its requests. Messages
-// that no account can carry are refused. Routing the same piece again cuts it in
-// the same way.
+// that no account can carry are refused. Routing the same piece again may cut it in
+// another way, as accounts fall ill and configs change: copies are harmless, and
+// pieces are named by what they carry.
 func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rejected) {
 	open := map[string]*group{} // by route
 	var order []*group
@@ -27,6 +29,8 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 			refused = append(refused, rejected(m.Index, m.To, err))
 			continue
 		}
+		// Those that are ill come last: they may be well when their turn comes.
+		slices.SortStableFunc(chosen, func(a, b string) int { return sick(in.down, a) - sick(in.down, b) })
 		key := strings.Join(chosen, " ")
 		g := open[key]
 		if size := messageSize(m); g == nil || len(g.messages) >= in.pieceSize(chosen[0]) || g.bytes+size > maxPieceBytes {
@@ -42,6 +46,13 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 		pieces = append(pieces, part)
 	}
 	return pieces, refused
+}
+
+func sick(down func(string) bool, account string) int {
+	if down(account) {
+		return 1
+	}
+	return 0
 }
 
 // group is a piece that is being filled.

@@ -62,6 +62,9 @@ type Options struct {
 	// Span starts a span of the trace that traceparent names (or a new one) and
 	// returns the traceparent that the messages carry on. Nil: theirs is kept.
 	Span func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
+	// Down reports whether an account is ill, so that what has another account on
+	// its route goes there first. Nil: none ever is.
+	Down func(account string) bool
 	Now  func() time.Time
 	Log  *slog.Logger
 }
@@ -78,6 +81,7 @@ type Ingest struct {
 	keys     Keys
 	quota    *quota
 	operate  ProviderState
+	down     func(account string) bool
 	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
 	now      func() time.Time
 	log      *slog.Logger
@@ -94,6 +98,10 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
+		down: o.Down,
+	}
+	if in.down == nil {
+		in.down = func(string) bool { return false }
 	}
 	if in.now == nil {
 		in.now = time.Now

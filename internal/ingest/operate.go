@@ -25,7 +25,7 @@ func (in *Ingest) getProviders(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		v := ProviderView{Name: name, Type: in.accounts[name].Type, Paused: in.journal.Paused(name)}
-		v.Up = !v.Paused
+		v.Up = !v.Paused && !in.down(name)
 		if in.operate != nil {
 			d := in.operate.Provider(r.Context(), name)
 			v.Up = v.Up && d.Breaker != "open"

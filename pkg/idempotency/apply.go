@@ -58,6 +58,7 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 		f.account(r.Account).paused = r.Paused
 	case Sender:
 		f.account(r.Account).sender = r.Sender
+	case Health: // for those who send and route, not for what was sent
 	default:
 		f.ignored++
 	}

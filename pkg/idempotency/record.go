@@ -46,6 +46,7 @@ const (
 	Supersede Kind = "supersede" // the newest submission of a key closes the free messages of the older ones
 	Mode      Kind = "mode"      // an account's mode: paused or not
 	Sender    Kind = "sender"    // the only process that may send for an account, or all of them
+	Health    Kind = "health"    // what a process found of an account: ill, for LeaseMillis, or well; decides nothing
 )
 
 // State is what the journal knows of a message.
@@ -74,13 +75,15 @@ type Record struct {
 
 	Spans []Span `json:"s,omitempty"` // Intent, Close, Release, Supersede
 
-	LeaseMillis int64 `json:"l,omitempty"` // Intent: how long after reading it others must leave it alone
+	// LeaseMillis: how long after reading an Intent others must leave it alone; how
+	// long to keep away from an ill account.
+	LeaseMillis int64 `json:"l,omitempty"`
 
 	Intent uint64 `json:"n,omitempty"` // Outcome, Release: journal sequence of the intent
 	Runs   []Run  `json:"r,omitempty"` // Outcome: over the intent's messages in their order, won or not
 	Class  string `json:"c,omitempty"` // Outcome: for people
 
-	Reason string `json:"w,omitempty"` // Close: canceled, superseded, expired, refused, failed, dead
+	Reason string `json:"w,omitempty"` // Close: canceled, superseded, expired, refused, reported; Health: breaker, account, well
 
 	SupersedeKey string `json:"sk,omitempty"` // hash of tenant and key
 	At           int64  `json:"ts,omitempty"` // Supersede: acceptance, Unix nanoseconds; the greater is the newer

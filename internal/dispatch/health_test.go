@@ -1,0 +1,88 @@
+package dispatch_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/dispatch"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// reasons returns what the journal says of accounts' health, in order.
+func (r *rig) reasons() (out []string) {
+	s, err := r.bus.State(context.Background(), bus.JournalStream)
+	if err != nil {
+		return nil
+	}
+	_ = r.bus.Range(context.Background(), bus.JournalStream, 1, int(s.LastSeq), func(m *bus.Msg) {
+		var rec idempotency.Record
+		if json.Unmarshal(m.Data, &rec) == nil && rec.Kind == idempotency.Health {
+			out = append(out, rec.Reason)
+		}
+	})
+	return out
+}
+
+// An open breaker holds for the whole cluster, is tried by small requests, and
+// its end is told, too.
+func TestOpenBreakerIsSharedAndProbed(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(100)
+	var ill atomic.Bool
+	ill.Store(true)
+	g.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		if ill.Load() {
+			return nil, &providers.Error{Class: providers.Unavailable, Err: errors.New("refused")}
+		}
+		return accepted(b), nil
+	}
+	for i := range 300 {
+		r.queue(r.piece(fmt.Sprintf("e%d", i), i, 1))
+	}
+	for i := range 2 {
+		r.dispatcher(fmt.Sprintf("d%d", i), r.account("a", g, func(a *dispatch.Account) { a.Failures = 2 }))
+	}
+	r.until("the breaker opened", func() bool { return len(r.reasons()) > 0 })
+	tried := g.requests()
+	ill.Store(false)
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 300 })
+	r.until("told that it is well", func() bool { s := r.reasons(); return s[len(s)-1] == "well" })
+	if got := r.reasons(); got[0] != "breaker" {
+		t.Errorf("told %q", got)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(g.sent[tried]); n > 1 {
+		t.Errorf("the probe carried %d messages", n)
+	}
+}
+
+// Wrong credentials or an empty balance burn nothing and are asked about seldom.
+func TestRefusedAccountWaitsWithoutBurningAnything(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	g.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return nil, &providers.Error{Class: providers.Misconfigured, Status: 401, Code: "UNAUTHORIZED"}
+	}
+	r.queue(r.piece("e", 0, 5))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("told", func() bool { return len(r.reasons()) > 0 })
+	quiet := time.After(1500 * time.Millisecond) // nothing is to happen: there is no event to wait for
+	<-quiet
+	if n := g.requests(); n != 1 {
+		t.Errorf("%d requests to an account that refuses us", n)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.status) != 0 || len(r.dead) != 0 {
+		t.Errorf("told of %d messages, %d dead letters", len(r.status), len(r.dead))
+	}
+}

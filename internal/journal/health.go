@@ -1,0 +1,75 @@
+package journal
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// What Record.Reason says in a health record.
+const (
+	IllBreaker = "breaker" // its breaker is open: it answers nothing that can be trusted
+	IllAccount = "account" // it refuses the account: credentials, permission, balance
+	Well       = "well"
+)
+
+// Health follows what dispatchers tell each other of the accounts. It is for
+// routing: an account that was ill is given new messages only after it has been
+// well for a while, so that routes do not flap. Safe for concurrent use.
+type Health struct {
+	settle time.Duration
+	now    func() time.Time
+
+	mu  sync.Mutex
+	ill map[string]illness
+}
+
+type illness struct {
+	until time.Time // ill until then, unless told otherwise
+	well  time.Time // since when it has been well again; zero: it has not
+}
+
+// NewHealth returns a Health that takes an account for well once it has been so
+// for settle.
+func NewHealth(settle time.Duration, now func() time.Time) *Health {
+	return &Health{settle: settle, now: now, ill: map[string]illness{}}
+}
+
+// Watch is a Watcher.
+func (h *Health) Watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempotency.Effect) {
+	if r.Kind != idempotency.Health {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.Reason == Well {
+		if i, ok := h.ill[r.Account]; ok && i.well.IsZero() {
+			i.well = at
+			h.ill[r.Account] = i
+		}
+		return
+	}
+	h.ill[r.Account] = illness{until: at.Add(time.Duration(r.LeaseMillis) * time.Millisecond)}
+}
+
+// Down reports whether new messages should go elsewhere if they can. Nobody
+// speaks for an account whose dispatchers all died: it is tried again when its
+// time is over.
+func (h *Health) Down(account string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, ok := h.ill[account]
+	if !ok {
+		return false
+	}
+	since := i.until
+	if !i.well.IsZero() && i.well.Before(since) {
+		since = i.well
+	}
+	if h.now().Sub(since) < h.settle {
+		return true
+	}
+	delete(h.ill, account)
+	return false
+}
