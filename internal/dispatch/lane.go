@@ -114,13 +114,23 @@ func (l *lane) run(take, work context.Context) {
 // waitOpen blocks while the account is stuck and nothing may move yet.
 func (l *lane) waitOpen(ctx context.Context) bool {
 	for {
-		if since, why := l.a.stuck(); !l.a.j.Paused(l.a.o.Name) && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience()) {
+		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience()) {
 			return ctx.Err() == nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) {
 			return false
 		}
 	}
+}
+
+// resting reports whether others, or nobody, are to send this account's messages:
+// it is paused, or another dispatcher sends alone. Reading the queue then would
+// only keep them from it.
+func (a *account) resting() bool {
+	a.pace.mu.Lock()
+	sender := a.pace.sender
+	a.pace.mu.Unlock()
+	return a.j.Paused(a.o.Name) || (sender != "" && sender != a.j.Owner())
 }
 
 // moving reports whether the lane's messages should go elsewhere by now. Only
@@ -150,7 +160,7 @@ func (l *lane) read(take, work context.Context) error {
 	go func() { // ends the reading when the account gets stuck
 		defer close(watch)
 		for sleep(ctx, 100*time.Millisecond) {
-			if since, why := l.a.stuck(); l.a.j.Paused(l.a.o.Name) || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience()) {
+			if since, why := l.a.stuck(); l.a.resting() || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience()) {
 				stop()
 			}
 		}
