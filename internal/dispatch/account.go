@@ -279,6 +279,9 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	switch class {
 	case providers.Unavailable, providers.Uncertain:
 		a.ramp = 10 // small batches until it is known to work again
+		if a.ill {
+			a.ramp = 1
+		}
 	case providers.Accepted, providers.Rejected, providers.RejectedHere:
 		if a.ill {
 			a.ill = false

@@ -52,6 +52,9 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 		return
 	}
 	if r.Reason == journal.Well {
+		a.mu.Lock()
+		a.ill = false
+		a.mu.Unlock()
 		a.unblock()
 		return
 	}
@@ -59,7 +62,7 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 	if until.After(a.d.Now()) {
 		a.block(r.Reason, until)
 		a.mu.Lock()
-		a.ramp = 1
+		a.ramp, a.ill = 1, true // whoever finds it well tells
 		a.mu.Unlock()
 	}
 }

@@ -51,6 +51,8 @@ func TestOpenBreakerIsSharedAndProbed(t *testing.T) {
 		r.dispatcher(fmt.Sprintf("d%d", i), r.account("a", g, func(a *dispatch.Account) { a.Failures = 2 }))
 	}
 	r.until("the breaker opened", func() bool { return len(r.reasons()) > 0 })
+	settled := time.After(400 * time.Millisecond) // what was on its way has ended
+	<-settled
 	tried := g.requests()
 	ill.Store(false)
 	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 300 })

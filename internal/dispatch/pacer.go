@@ -40,7 +40,7 @@ const (
 var errNotSender = errors.New("dispatch: another dispatcher sends alone while Redis is gone")
 
 // watch is a journal.Watcher.
-func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempotency.Effect) {
+func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect) {
 	if r.Account != p.a.o.Name {
 		return
 	}
@@ -52,6 +52,9 @@ func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempote
 			p.others = time.Now()
 		}
 	case idempotency.Sender:
+		if e.Acted == 0 {
+			return // somebody was faster
+		}
 		if p.sender = r.Sender; time.Since(at) < longAgo {
 			p.from = time.Now().Add(p.a.o.Hold)
 		}
@@ -115,7 +118,7 @@ func (p *pacer) lookForRedis(ctx context.Context) {
 	}
 	if _, err := p.a.o.Slots.Next(ctx, 0, 1); err == nil {
 		p.answered(true)
-		p.declare(ctx, "")
+		p.declare(ctx, p.a.j.Owner(), "")
 	}
 }
 
@@ -133,14 +136,18 @@ func (p *pacer) consider(ctx context.Context) {
 	quiet := time.Since(p.others) >= silence && time.Since(p.from) >= silence // nobody could send before from
 	p.mu.Unlock()
 	me := p.a.j.Owner()
-	if sender == me || !quiet || (sender == "" && !down) || !p.a.anythingWaits(ctx) {
+	if sender == me {
+		p.lookForRedis(ctx)
+		return
+	}
+	if !quiet || (sender == "" && !down) || !p.a.anythingWaits(ctx) {
 		return
 	}
 	if sender != "" && p.redisGrants(ctx) {
-		p.declare(ctx, "")
+		p.declare(ctx, sender, "")
 		return
 	}
-	p.declare(ctx, me)
+	p.declare(ctx, sender, me)
 }
 
 // redisGrants asks Redis once, while somebody else is the single sender.
@@ -149,8 +156,12 @@ func (p *pacer) redisGrants(ctx context.Context) bool {
 	return err == nil
 }
 
-func (p *pacer) declare(ctx context.Context, sender string) {
-	_, _, err := p.a.j.Append(ctx, idempotency.Record{Kind: idempotency.Sender, Account: p.a.o.Name, Sender: sender})
+// declare changes the regime, unless somebody else has just done so.
+func (p *pacer) declare(ctx context.Context, was, sender string) {
+	_, effect, err := p.a.j.Append(ctx, idempotency.Record{Kind: idempotency.Sender, Account: p.a.o.Name, Was: was, Sender: sender})
+	if err == nil && effect.Acted == 0 {
+		return
+	}
 	if err != nil {
 		p.a.d.Log.Warn("sending mode not changed", "account", p.a.o.Name, "error", err)
 		return

@@ -39,7 +39,9 @@ func (r *rig) paced() dispatch.Slots {
 }
 
 func (r *rig) onRedis(s dispatch.Slots, g *gateway) dispatch.Account {
-	return r.account("a", g, func(a *dispatch.Account) { a.Slots, a.Alone, a.Hold = s, r.paced(), 1500*time.Millisecond })
+	// Held for longer than others wait in silence, as real accounts are: the new
+	// sender must not be replaced before it could begin.
+	return r.account("a", g, func(a *dispatch.Account) { a.Slots, a.Alone, a.Hold = s, r.paced(), 3100*time.Millisecond })
 }
 
 // senders returns what the journal says of single senders, in order.
@@ -50,7 +52,14 @@ func (r *rig) senders() (out []string) {
 	}
 	_ = r.bus.Range(context.Background(), bus.JournalStream, 1, int(last), func(m *bus.Msg) {
 		var rec idempotency.Record
-		if json.Unmarshal(m.Data, &rec) == nil && rec.Kind == idempotency.Sender {
+		if json.Unmarshal(m.Data, &rec) != nil || rec.Kind != idempotency.Sender {
+			return
+		}
+		now := ""
+		if len(out) > 0 {
+			now = out[len(out)-1]
+		}
+		if rec.Was == now { // the others came too late and did nothing
 			out = append(out, rec.Sender)
 		}
 	})

@@ -33,7 +33,8 @@ import (
 //     Record.Until has passed, by the newest acceptance seen.
 //   - Mode: pauses an account, or not.
 //   - Sender: from here on only the intents of Record.Sender win anything for the
-//     account; of everybody, if it is empty.
+//     account; of everybody, if it is empty. It acts only if the sender so far is
+//     Record.Was.
 //
 // The time it takes goes with the number of spans and of stretches in different
 // states, not of messages, but for those it has to list in the Effect.
@@ -57,7 +58,10 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 	case Mode:
 		f.account(r.Account).paused = r.Paused
 	case Sender:
-		f.account(r.Account).sender = r.Sender
+		if a := f.account(r.Account); a.sender == r.Was {
+			a.sender = r.Sender
+			e.acted++
+		}
 	case Health: // for those who send and route, not for what was sent
 	default:
 		f.ignored++

@@ -164,7 +164,10 @@ func (m *model) apply(seq uint64, r Record) (e Effect, closed []Key) {
 	case Mode:
 		m.paused[r.Account] = r.Paused
 	case Sender:
-		m.sender[r.Account] = r.Sender
+		if m.sender[r.Account] == r.Was {
+			m.sender[r.Account] = r.Sender
+			e.Acted++
+		}
 	}
 	return e, closed
 }

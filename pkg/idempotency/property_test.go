@@ -77,6 +77,7 @@ func (a *author) draw(t *rapid.T, seq uint64) Record {
 		r.Paused = rapid.IntRange(0, 2).Draw(t, "paused") == 0
 	case Sender:
 		r.Sender = rapid.SampledFrom([]string{"", "", "x", "y"}).Draw(t, "sender")
+		r.Was = rapid.SampledFrom([]string{"", "", "x", "y"}).Draw(t, "was")
 	}
 	return r
 }

@@ -92,6 +92,7 @@ type Record struct {
 
 	Paused bool   `json:"p,omitempty"` // Mode
 	Sender string `json:"m,omitempty"` // Sender: the owner whose intents count; empty: everybody's
+	Was    string `json:"b,omitempty"` // Sender: acts only if this is the sender so far
 
 	// Detail is what the outside wants to know (ids, errors, times). The fold
 	// never reads it.
