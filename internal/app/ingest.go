@@ -70,7 +70,7 @@ func (k *kit) ingest(ctx context.Context) error {
 		o.Accounts = append(o.Accounts, ingest.Account{Name: name, Type: a.Type, BatchSize: a.Batch.Size, Check: checkers[name].Check})
 	}
 	for _, r := range k.cfg.Routes {
-		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts})
+		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts, Weights: r.Weights})
 	}
 	in, err := ingest.New(o)
 	if err != nil {

@@ -167,6 +167,10 @@ func (c *Config) checkRoutes(k *checker) {
 		k.want(!seen[r.Prefix], at+".prefix", "there are two routes for %s", r.Prefix)
 		seen[r.Prefix] = true
 		k.want(len(r.Accounts) > 0, at+".providers", "names no account")
+		k.want(len(r.Weights) == 0 || len(r.Weights) == len(r.Accounts), at+".weights", "needs one for each of the providers")
+		for j, w := range r.Weights {
+			k.want(w > 0 && w <= 1000, fmt.Sprintf("%s.weights[%d]", at, j), "must be 1 to 1000")
+		}
 		for j, a := range r.Accounts {
 			key := fmt.Sprintf("%s.providers[%d]", at, j)
 			k.want(c.Accounts[a] != nil, key, "there is no account %q under providers", a)

@@ -146,10 +146,12 @@ type Poll struct {
 }
 
 // Route sends numbers with a prefix to accounts, tried in order. The longest
-// prefix wins.
+// prefix wins. With weights, each number has one of the accounts first, in these
+// proportions, and the others after it.
 type Route struct {
 	Prefix   string   `yaml:"prefix"` // + and digits; + alone is every number
 	Accounts []string `yaml:"providers"`
+	Weights  []int    `yaml:"weights,omitempty"` // one for each account
 }
 
 // TypeDefaults is what config must know of a provider type; the caller passes

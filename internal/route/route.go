@@ -5,29 +5,32 @@
 package route
 
 import (
+	"hash/fnv"
 	"slices"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
-// Rule sends numbers with a prefix to accounts, tried in order.
+// Rule sends numbers with a prefix to accounts, tried in order; with Weights,
+// each number has one of them first, in these proportions.
 type Rule struct {
 	Prefix   string // a plus and digits; the plus alone is every number
 	Accounts []string
+	Weights  []int // one for each account, or none
 }
 
 // Table is an immutable set of rules, safe for concurrent use.
 type Table struct {
-	accounts map[string][]string // by prefix
-	longest  int
+	rules   map[string]Rule // by prefix
+	longest int
 }
 
 // New builds a table. Of two rules with one prefix the later wins.
 func New(rules []Rule) *Table {
-	t := &Table{accounts: make(map[string][]string, len(rules))}
+	t := &Table{rules: make(map[string]Rule, len(rules))}
 	for _, r := range rules {
-		t.accounts[r.Prefix] = slices.Clone(r.Accounts)
+		t.rules[r.Prefix] = Rule{Accounts: slices.Clone(r.Accounts), Weights: slices.Clone(r.Weights)}
 		t.longest = max(t.longest, len(r.Prefix))
 	}
 	return t
@@ -74,9 +77,30 @@ func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, err
 // lookup returns the accounts of the longest prefix of number.
 func (t *Table) lookup(number string) []string {
 	for n := min(t.longest, len(number)); n > 0; n-- {
-		if a, ok := t.accounts[number[:n]]; ok {
-			return a
+		if r, ok := t.rules[number[:n]]; ok {
+			return r.order(number)
 		}
 	}
 	return nil
+}
+
+// order lists the rule's accounts for a number. The same number has the same
+// first one each time, so that a repeat goes the same way.
+func (r Rule) order(number string) []string {
+	total := 0
+	for _, w := range r.Weights {
+		total += w
+	}
+	if total == 0 {
+		return r.Accounts
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(number)) // never fails
+	at := int(h.Sum32() % uint32(total))
+	for i, w := range r.Weights {
+		if at -= w; at < 0 {
+			return append([]string{r.Accounts[i]}, slices.Concat(r.Accounts[:i], r.Accounts[i+1:])...)
+		}
+	}
+	return r.Accounts
 }
