@@ -12,10 +12,10 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 # go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
 GOTEST := go run ./test/gotest $(TESTFLAGS)
 
-.PHONY: help run build test test-race e2e fuzz bench cover lint fmt verify images clean
+.PHONY: help run build test test-race e2e fuzz bench bench-table cover lint fmt verify images clean
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start everything in one process, with simulated providers
 	go run ./cmd/tuma up
@@ -41,8 +41,12 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	done
 
 BENCHTIME ?= 1s
-bench: ## Run the benchmarks, each for BENCHTIME (1s)
+bench: ## Run the benchmarks, each for BENCHTIME (1s), and see that bench-table runs
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./pkg/... | grep -vE '^(PASS|ok .*|\?.*)$$'
+	go run ./test/bench -scale 50 -runs 1
+
+bench-table: ## Measure Tuma beside what one could build instead: 15 quiet minutes (BENCH=-flags)
+	go run ./test/bench $(BENCH)
 
 cover: ## Write coverage.html
 	go test -coverpkg=./internal/...,./pkg/... -coverprofile=coverage.out ./...

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+// queue fills an account's queue with n messages, as ingest stores them: in
+// pieces of the given size, each with a trace of its own.
+func (w *world) queue(ctx context.Context, account string, n, size int) error {
+	r := rand.New(rand.NewPCG(w.o.seed, uint64(n)))
+	now := time.Now().UTC()
+	var pending []bus.Pending
+	for i := 0; i < n; i += size {
+		p := envelope.Piece{
+			ID: envelopeID(w.o.seed, i), Tenant: tenant, Priority: envelope.Normal, Account: account, From: "ACME", Text: text,
+			AcceptedAt: now, ExpiresAt: now.Add(48 * time.Hour),
+			Traceparent: fmt.Sprintf("00-%016x%016x-%016x-01", r.Uint64(), r.Uint64(), r.Uint64()),
+		}
+		for k := range min(size, n-i) {
+			p.Messages = append(p.Messages, envelope.Message{Index: k, To: phone(w.o.seed, i+k), Segments: 1})
+		}
+		data, err := json.Marshal(&p)
+		if err != nil {
+			return err
+		}
+		out, err := w.bus.PublishAsync(bus.Out{
+			Subject: bus.QueueSubject(account, string(envelope.Normal), tenant), Data: data, MsgID: p.ID,
+			Header: bus.Header{"traceparent": {p.Traceparent}},
+		})
+		if err != nil {
+			return err
+		}
+		pending = append(pending, out)
+	}
+	for _, p := range pending {
+		if _, err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lane is the consumer of Tuma's dispatcher that has all of it.
+const lane = "normal-" + tenant
+
+// drain fills an account's queue while its dispatcher is paused, lets it go, and
+// returns the seconds until the last message is settled. The dispatcher polls for
+// the end of its pause, up to 0.1 s late, which counts.
+func (w *world) drain(ctx context.Context, account string, n, size int) (*process, float64, error) {
+	if err := w.paused(ctx, account, true); err != nil {
+		return nil, 0, err
+	}
+	d, err := w.tuma(ctx, "dispatcher")
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := w.queue(ctx, account, n, size); err != nil {
+		return nil, 0, err
+	}
+	if err := w.o.tools.granting(ctx); err != nil {
+		return nil, 0, err
+	}
+	seconds, err := w.release(ctx, d, account, n)
+	return d, seconds, err
+}
+
+// release lets a paused account go and returns the seconds until n messages have
+// been sent and settled, during which the CPU of d is counted.
+func (w *world) release(ctx context.Context, d *process, account string, n int) (float64, error) {
+	if _, err := d.spent(); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := w.paused(ctx, account, false); err != nil {
+		return 0, err
+	}
+	within, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := w.drained(within, account, lane); err != nil {
+		return 0, d.failed(err)
+	}
+	seconds := time.Since(began).Seconds()
+	sent, err := w.arrived(ctx)
+	if err == nil && sent != n {
+		err = d.failed(fmt.Errorf("%d messages sent of %d", sent, n))
+	}
+	return seconds, err
+}
