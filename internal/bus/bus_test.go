@@ -80,6 +80,38 @@ func TestConsumersShareAndNackedComesAgain(t *testing.T) {
 	}
 }
 
+// What a reader has fetched and not read must not wait for its ack wait when the
+// reader stops: a queue of 300 would stand still for that time.
+func TestStopGivesBackWhatWasNotRead(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	const n = 300
+	publish(t, b, n)
+	spec := bus.Consumer{Stream: bus.QueueStream("a"), Name: "bulk", Filters: []string{"sms.queue.a.bulk.>"}, AckWait: time.Minute}
+	ctx := within(t)
+	seen := map[uint64]bool{}
+	for range 3 {
+		p, err := b.Pull(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n / 3 {
+			m, err := p.Next(ctx)
+			if err != nil {
+				t.Fatalf("after %d: %v", len(seen), err)
+			}
+			if seen[m.Seq] {
+				t.Errorf("%d comes again after its ack", m.Seq)
+			}
+			seen[m.Seq] = true
+			if err := m.Ack(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Stop()
+	}
+}
+
 func TestScheduleIsNeverEarlyAndCanBeCancelled(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, nil, nil)

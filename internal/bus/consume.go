@@ -134,9 +134,24 @@ func (p *Puller) Next(ctx context.Context) (*Msg, error) {
 	}
 }
 
-// Stop ends reading. What was prefetched and not read comes again after AckWait,
-// here or elsewhere.
-func (p *Puller) Stop() { p.it.Stop() }
+// Stop ends reading and gives back what was prefetched and not read, to whoever
+// reads on. Where the server cannot be told, it comes again after AckWait. Stop
+// may take a second.
+func (p *Puller) Stop() {
+	p.it.Drain()
+	for {
+		raw, err := p.it.Next(jetstream.NextMaxWait(stopWithin))
+		if err != nil {
+			break
+		}
+		_ = raw.Nak() // at worst it comes later
+	}
+	p.it.Stop()
+}
+
+// stopWithin bounds the wait for what the server had sent before it heard that
+// nobody reads any more.
+const stopWithin = time.Second
 
 // Consume hands every message of the consumer to handle, one after the other,
 // until ctx is done. handle settles the message.
