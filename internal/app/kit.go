@@ -129,11 +129,18 @@ func connectRedis(cfg *config.Config, embedded string) (redis.UniversalClient, e
 			return nil, &config.Error{File: cfg.File, Key: "redis.url", Reason: "not a redis:// or rediss:// URL"}
 		}
 	}
+	redis.SetLogger(quiet{}) // /readyz and the log of who asked tell that Redis is away
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Second, 250*time.Millisecond, 250*time.Millisecond, 300*time.Millisecond
 	o.MaxRetries = 1
 	return redis.NewClient(o), nil
 }
+
+// quiet keeps the Redis client's plain lines out of the JSON log.
+type quiet struct{}
+
+// Printf implements the client's logger.
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // base adds what every program has: health, metrics, the bus with its streams,
 // Redis looked at, and the journal.

@@ -298,6 +298,9 @@ func (t *attempt) log(class string, e *providers.Error) {
 		"elapsed_ms", time.Since(t.asked).Milliseconds(), "envelope", t.items[0].h.p.ID, "tenant", t.items[0].h.p.Tenant}
 	if e != nil {
 		attrs = append(attrs, "status", e.Status, "code", e.Code, "detail", e.Detail)
+		if e.Err != nil { // adapters' errors quote nothing of a request or an answer: their suite sees to it
+			attrs = append(attrs, "error", e.Err)
+		}
 		t.a.d.Log.Warn("request failed", attrs...)
 		return
 	}

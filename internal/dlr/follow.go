@@ -35,7 +35,7 @@ type source struct {
 func (s source) consumer(account string) bus.Consumer {
 	c := bus.Consumer{
 		Stream: bus.CallbackStream, Name: s.kind + "-" + account, Filters: []string{bus.CallbackSubject(account, s.kind)},
-		Prefetch: 2 * groupSize, MaxPending: maxEarly,
+		Prefetch: 2 * groupSize, MaxPending: maxEarly, AckWait: 12 * time.Second, // what a restart of the bus lost on its way comes again soon
 	}
 	if s.parked {
 		c.MaxPending = maxWaiting
