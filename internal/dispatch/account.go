@@ -142,16 +142,18 @@ func (a *account) pump(take, work context.Context) {
 // block the account.
 func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, err error) {
 	a.mu.Lock()
-	n, most := 0, a.limit()
+	n, behind, most := 0, 0, a.limit()
 	for _, l := range a.lanes {
-		n += len(l.items)
+		if n += len(l.items); len(l.items) > 0 {
+			behind += l.behind // there is always a request's worth in the pool, and never the backlog
+		}
 	}
 	messages = max(1, min(n, most))
 	if a.search != nil && a.search.idle {
 		messages = max(messages, len(a.search.next()))
 	}
 	a.mu.Unlock()
-	slot, err = a.pace.next(ctx, messages, (n+most-1)/most)
+	slot, err = a.pace.next(ctx, messages, (n+behind+most-1)/most)
 	var paused *ratelimit.PausedError
 	switch {
 	case err == nil || ctx.Err() != nil:

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -518,6 +519,7 @@ type gate struct {
 	dispatch.Slots
 	open  chan struct{}
 	asked chan struct{}
+	most  atomic.Int64 // backlog that was told
 }
 
 func (r *rig) gated(a *dispatch.Account) *gate {
@@ -528,12 +530,36 @@ func (r *rig) gated(a *dispatch.Account) *gate {
 
 func (g *gate) Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error) {
 	g.asked <- struct{}{}
+	g.most.Store(max(g.most.Load(), int64(backlog)))
 	select {
 	case <-g.open:
 	case <-ctx.Done():
 		return ratelimit.Slot{}, ctx.Err()
 	}
 	return g.Slots.Next(ctx, messages, backlog)
+}
+
+// A backlog in the queue, not only what is held here, decides how many slots are
+// leased in one call: a pool holds two requests' worth at most.
+func TestBacklogInTheQueueLeasesSlotsAhead(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	for i := range 400 {
+		r.queue(r.piece(fmt.Sprintf("e%d", i), i, 1))
+	}
+	acct := r.account("a", g)
+	closed := r.gated(&acct)
+	r.dispatcher("d1", acct)
+	<-closed.asked // the first is asked for before any message is there
+	r.until("the pool is full", func() bool {
+		_, unsettled, err := r.bus.Backlog(context.Background(), bus.QueueStream("a"), "normal-acme")
+		return err == nil && unsettled >= 20
+	})
+	close(closed.open)
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 400 })
+	if most := closed.most.Load(); most < 10 {
+		t.Errorf("asked for %d slots at once with a backlog of 40 requests", most)
+	}
 }
 
 // A message that is cancelled while a dispatcher holds it, ready to go, must not

@@ -22,10 +22,10 @@ type lane struct {
 	room     chan struct{} // the pool has shrunk
 
 	// Guarded by account.mu.
-	items []item
-	held  map[*held]struct{} // pieces handed out to us and not settled
-	more  bool               // the queue had more when the last piece came
-	grew  time.Time          // when the pool last grew
+	items  []item
+	held   map[*held]struct{} // pieces handed out to us and not settled
+	behind int                // pieces that were in the queue behind the last one that came
+	grew   time.Time          // when the pool last grew
 }
 
 // held is one piece that the queue handed out to us.
@@ -222,7 +222,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	}
 	a := l.a
 	a.mu.Lock()
-	l.more, l.grew = m.Pending > 0, a.d.Now()
+	l.behind, l.grew = int(m.Pending), a.d.Now()
 	if h.left = len(free); h.left > 0 {
 		l.held[h] = struct{}{}
 		l.items = append(l.items, free...)
@@ -243,7 +243,7 @@ func (l *lane) readyIn(now time.Time, batch int, linger time.Duration) time.Dura
 	switch {
 	case len(l.items) == 0:
 		return time.Minute
-	case len(l.items) >= batch || !l.more || l.priority == envelope.High:
+	case len(l.items) >= batch || l.behind == 0 || l.priority == envelope.High:
 		return 0
 	}
 	linger += linger * time.Duration(batch) / 1000 // a large request takes longer to fill
