@@ -142,6 +142,8 @@ func (g *bulkSMSRates) send(c *call) reply {
 		return g.errorReply(c, http.StatusUnprocessableEntity, "OPT_OUT", "Recipient has opted out of receiving messages", nil)
 	case refusedBlacklist:
 		return g.errorReply(c, http.StatusUnprocessableEntity, "BLACKLISTED", "Destination number is blacklisted", nil)
+	case refusedUnnamed:
+		return g.invalid(c, "The request was not valid")
 	case "":
 	default:
 		return g.invalid(c, r.refused)
@@ -187,6 +189,9 @@ func (g *bulkSMSRates) bulk(c *call, sandbox bool) reply {
 			return g.invalid(c, "recipients: to is required")
 		}
 		r := in.recipient(c, to)
+		if r.refused == refusedUnnamed {
+			return g.invalid(c, "The request was not valid")
+		}
 		if r.refused == "" {
 			taken++
 			parts += segments(r.text)

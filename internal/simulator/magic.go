@@ -22,6 +22,7 @@ const (
 	refusedOptOut    = "opted_out"
 	refusedBlacklist = "blacklisted"
 	refusedGateway   = "gateway_failed"
+	refusedUnnamed   = "unnamed" // the whole request is, and nobody is told for whose sake
 )
 
 // plan is what becomes of one recipient.
@@ -38,7 +39,7 @@ type plan struct {
 }
 
 // magicBase: a number is magic when its last seven digits are 9990001 to
-// 9990012. Fewer digits would hit the documents' own examples (+447700900001)
+// 9990013. Fewer digits would hit the documents' own examples (+447700900001)
 // and every list of numbers that counts upwards.
 const magicBase = 9990000
 
@@ -69,6 +70,8 @@ func magic(number uint64) plan {
 		return plan{refuse: refusedGateway}
 	case 12:
 		return plan{refuse: refusedBlacklist}
+	case 13:
+		return plan{refuse: refusedUnnamed}
 	}
 	return plan{}
 }

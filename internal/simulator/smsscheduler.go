@@ -154,7 +154,7 @@ func (g *smsScheduler) fate(c *call, number uint64) word {
 	switch c.refusal(number) {
 	case refusedOptOut, refusedBlacklist:
 		return blocked
-	case refusedGateway:
+	case refusedGateway, refusedUnnamed:
 		return gatewayError
 	}
 	return delivered
