@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -204,7 +203,7 @@ func (l *lane) waitRoom(ctx context.Context) bool {
 // to send in it.
 func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	h := &held{l: l, msg: m}
-	if err := json.Unmarshal(m.Data, &h.p); err != nil || len(h.p.Messages) == 0 || h.p.Tenant != l.tenant {
+	if err := envelope.DecodePiece(m.Data, &h.p); err != nil || len(h.p.Messages) == 0 || h.p.Tenant != l.tenant {
 		l.a.poison(ctx, m, err)
 		return
 	}

@@ -36,10 +36,7 @@ func (in *Ingest) forward(ctx context.Context, p *envelope.Piece, origin envelop
 // schedule stores a submission until its send time. It is routed then, by the
 // routes and accounts of that day.
 func (in *Ingest) schedule(ctx context.Context, p *envelope.Piece) error {
-	o, err := out(p, bus.DueSubmitSubject(p.Tenant, string(p.Priority)), "")
-	if err != nil {
-		return err
-	}
+	o := out(p, bus.DueSubmitSubject(p.Tenant, string(p.Priority)), "")
 	o.SchedID, o.At = scheduleID(p.Tenant, p.ID), *p.SendAt
 	o.Pack()
 	if _, err := in.bus.Publish(ctx, o); err != nil {
@@ -54,11 +51,7 @@ func (in *Ingest) enqueue(ctx context.Context, p *envelope.Piece) error {
 	pieces, refused := in.cut(p)
 	pending := make([]bus.Pending, 0, len(pieces))
 	for i := range pieces {
-		o, err := queued(&pieces[i], "hop-"+place(*p.Origin)+"-"+pieces[i].Digest())
-		if err != nil {
-			return err
-		}
-		f, err := in.bus.PublishAsync(o)
+		f, err := in.bus.PublishAsync(queued(&pieces[i], "hop-"+place(*p.Origin)+"-"+pieces[i].Digest()))
 		if err != nil {
 			return err
 		}

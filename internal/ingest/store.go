@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,20 +21,14 @@ const roomForHeaders = 4 << 10
 
 // storePiece stores a routed piece in its account's queue.
 func (in *Ingest) storePiece(ctx context.Context, p *envelope.Piece, msgID, fingerprint string) (bus.Ack, error) {
-	o, err := queued(p, msgID)
-	if err != nil {
-		return bus.Ack{}, err
-	}
+	o := queued(p, msgID)
 	mark(&o, fingerprint)
 	return in.store(ctx, o)
 }
 
 // storeWhole stores a submission as one, for the Hop to cut.
 func (in *Ingest) storeWhole(ctx context.Context, p *envelope.Piece, msgID, fingerprint string) (bus.Ack, error) {
-	o, err := out(p, bus.AcceptedSubject(p.Tenant, string(p.Priority)), msgID)
-	if err != nil {
-		return bus.Ack{}, err
-	}
+	o := out(p, bus.AcceptedSubject(p.Tenant, string(p.Priority)), msgID)
 	o.Pack()
 	if limit := in.bus.MaxPayload(); limit > 0 && int64(len(o.Data)) > limit-roomForHeaders {
 		return bus.Ack{}, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the submission is larger than the bus takes; send it in parts")
@@ -45,20 +38,16 @@ func (in *Ingest) storeWhole(ctx context.Context, p *envelope.Piece, msgID, fing
 }
 
 // queued is a routed piece on its way to its account's queue.
-func queued(p *envelope.Piece, msgID string) (bus.Out, error) {
+func queued(p *envelope.Piece, msgID string) bus.Out {
 	return out(p, bus.QueueSubject(p.Account, string(p.Priority), p.Tenant), msgID)
 }
 
-func out(p *envelope.Piece, subject, msgID string) (bus.Out, error) {
-	data, err := json.Marshal(p)
-	if err != nil {
-		return bus.Out{}, fmt.Errorf("ingest: piece: %w", err)
-	}
-	o := bus.Out{Subject: subject, Header: bus.Header{}, Data: data, MsgID: msgID}
+func out(p *envelope.Piece, subject, msgID string) bus.Out {
+	o := bus.Out{Subject: subject, Header: bus.Header{}, Data: envelope.AppendPiece(nil, p), MsgID: msgID}
 	if p.Traceparent != "" {
 		o.Header[headerTrace] = []string{p.Traceparent}
 	}
-	return o, nil
+	return o
 }
 
 func mark(o *bus.Out, fingerprint string) {
@@ -83,7 +72,7 @@ func (in *Ingest) store(ctx context.Context, o bus.Out) (bus.Ack, error) {
 // unpack decodes a piece.
 func unpack(m *bus.Msg) (*envelope.Piece, error) {
 	p := new(envelope.Piece)
-	if err := json.Unmarshal(m.Data, p); err != nil {
+	if err := envelope.DecodePiece(m.Data, p); err != nil {
 		return nil, fmt.Errorf("ingest: piece: %w", err)
 	}
 	return p, nil

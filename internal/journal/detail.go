@@ -90,7 +90,7 @@ func Members(ctx context.Context, b *bus.Bus, intent *idempotency.Record) ([]Mem
 				return
 			}
 			var p envelope.Piece
-			if json.Unmarshal(m.Data, &p) != nil {
+			if envelope.DecodePiece(m.Data, &p) != nil {
 				return
 			}
 			if run > 1 {

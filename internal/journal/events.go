@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -69,11 +68,7 @@ func Tell(ctx context.Context, b *bus.Bus, events []envelope.Event) error {
 	pending := make([]bus.Pending, 0, len(events))
 	for i := range events {
 		e := &events[i]
-		data, err := json.Marshal(e)
-		if err != nil {
-			return fmt.Errorf("journal: event: %w", err)
-		}
-		p, err := b.PublishAsync(bus.Out{Subject: bus.EventSubject(e.Tenant, string(e.Status)), Data: data, MsgID: e.ID})
+		p, err := b.PublishAsync(bus.Out{Subject: bus.EventSubject(e.Tenant, string(e.Status)), Data: envelope.AppendEvent(nil, e), MsgID: e.ID})
 		if err != nil {
 			return err
 		}

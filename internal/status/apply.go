@@ -70,7 +70,7 @@ func (a *applying) fill(e *entry, r *record, m *envelope.EventMessage) {
 		e.rare().setRef(int(r.index), strings.Clone(m.Ref))
 	}
 	if m.ReplayOf != "" {
-		e.rare().replayOf = m.ReplayOf
+		e.rare().replayOf = strings.Clone(m.ReplayOf)
 	}
 }
 
@@ -112,10 +112,11 @@ func (a *applying) note(m *envelope.EventMessage) *note {
 	case a.event.Detail == "" && m.Error == nil:
 		return nil
 	case a.lastNote == nil || !sameError(a.lastNote.err, m.Error):
-		a.lastNote = &note{detail: a.event.Detail}
-		if m.Error != nil {
-			e := *m.Error
-			a.lastNote.err = &e
+		a.lastNote = &note{detail: strings.Clone(a.event.Detail)} // an event's strings share its bytes
+		if e := m.Error; e != nil {
+			a.lastNote.err = &envelope.EventError{
+				Code: strings.Clone(e.Code), ProviderCode: strings.Clone(e.ProviderCode), Detail: strings.Clone(e.Detail),
+			}
 		}
 	}
 	return a.lastNote

@@ -76,10 +76,10 @@ func (e *entry) describe(s *Store, p *envelope.Piece, origin envelope.Origin) {
 		e.origin, e.seq = s.names.originIndex(origin), origin.Seq
 	}
 	if p.Ref != "" {
-		e.rare().ref = p.Ref
+		e.rare().ref = strings.Clone(p.Ref) // the piece's strings share its bytes
 	}
 	if p.ReplayOf != "" {
-		e.rare().replayOf = p.ReplayOf
+		e.rare().replayOf = strings.Clone(p.ReplayOf)
 	}
 	if p.SendAt != nil {
 		e.rare().sendAt = p.SendAt.UnixNano()

@@ -65,6 +65,7 @@ func (n *names) originIndex(o envelope.Origin) uint16 {
 	if len(n.origins) > math.MaxUint16 {
 		return 0
 	}
+	o.Stream = strings.Clone(o.Stream)
 	n.origins = append(n.origins, o)
 	return uint16(len(n.origins) - 1)
 }

@@ -2,7 +2,6 @@ package status
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,7 +115,7 @@ func wait(ctx context.Context, d time.Duration) {
 
 func (s *Store) event(m *bus.Msg, _ int64) {
 	var e envelope.Event
-	if err := json.Unmarshal(m.Data, &e); err != nil {
+	if err := envelope.DecodeEvent(m.Data, &e); err != nil {
 		s.o.Log.Error("event unreadable", "seq", m.Seq, "error", err)
 		return
 	}
@@ -135,7 +134,7 @@ func (s *Store) delayed(m *bus.Msg, _ int64) { s.stored(m, envelope.Origin{}) }
 
 func (s *Store) stored(m *bus.Msg, origin envelope.Origin) {
 	var p envelope.Piece
-	if err := json.Unmarshal(m.Data, &p); err != nil {
+	if err := envelope.DecodePiece(m.Data, &p); err != nil {
 		s.o.Log.Error("piece unreadable", "stream", m.Stream, "seq", m.Seq, "error", err)
 		return
 	}

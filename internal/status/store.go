@@ -10,6 +10,7 @@ package status
 import (
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func (s *Store) Register(p *envelope.Piece, origin envelope.Origin) {
 			r.account = account
 		}
 		if m.Ref != "" {
-			e.rare().setRef(m.Index, m.Ref)
+			e.rare().setRef(m.Index, strings.Clone(m.Ref))
 		}
 	}
 	sh.mu.Unlock()
