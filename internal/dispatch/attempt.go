@@ -23,7 +23,10 @@ const (
 	graceAfter  = 2 * time.Second
 )
 
-var errLeaseOver = errors.New("dispatch: the lease on these messages is over")
+var (
+	errLeaseOver  = errors.New("dispatch: the lease on these messages is over")
+	errSlotMissed = errors.New("dispatch: the slot passed before the first byte could leave")
+)
 
 // attempt carries one batch from intent to acks.
 type attempt struct {
@@ -46,19 +49,49 @@ func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, fin
 		t.searched(ctx, nil)
 		return
 	}
-	if err := t.await(ctx, slot); err != nil {
+	results, err := t.sendInSlot(ctx, slot)
+	if local(err) {
 		finish(errNotCounted)
-		t.conclude(ctx, nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: err})
-		return
+	} else {
+		t.account(ctx, results, err)
 	}
-	if !t.timely() {
-		finish(errNotCounted)
-		t.conclude(ctx, nil, &providers.Error{Class: providers.Unavailable, Detail: "expired before it left"})
-		return
-	}
-	results, err := t.send(ctx)
-	t.account(ctx, results, err)
 	t.conclude(ctx, results, err)
+}
+
+// sendInSlot makes the request when its slot comes. One that is missed, up to
+// the instant before the first byte, is given up for the next, as long as the
+// lease has room: nothing has left by then.
+func (t *attempt) sendInSlot(ctx context.Context, slot ratelimit.Slot) ([]providers.Result, error) {
+	for {
+		if err := t.await(ctx, slot); err != nil {
+			return nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: &localError{err}}
+		}
+		if !t.timely() {
+			return nil, &providers.Error{Class: providers.Unavailable, Detail: "expired before it left", Err: &localError{errLeaseOver}}
+		}
+		results, err := t.send(ctx, slot)
+		if !errors.Is(err, errSlotMissed) {
+			return results, err
+		}
+		if slot, err = t.a.pace.next(ctx, len(t.items), 1); err != nil {
+			return nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: &localError{err}}
+		}
+	}
+}
+
+// localError is a reason of our own for not sending: it says nothing about the
+// gateway.
+type localError struct{ err error }
+
+// Error returns the reason.
+func (e *localError) Error() string { return e.err.Error() }
+
+// Unwrap returns the reason.
+func (e *localError) Unwrap() error { return e.err }
+
+func local(err error) bool {
+	var l *localError
+	return errors.As(err, &l) || errors.Is(err, errLeaseOver) || errors.Is(err, errSlotMissed)
 }
 
 // landed gives the place in flight back.
@@ -148,10 +181,19 @@ func (t *attempt) timely() bool {
 	return true
 }
 
-// send makes the request.
-func (t *attempt) send(ctx context.Context) ([]providers.Result, error) {
+// send makes the request, if its first byte can leave within the slot.
+func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Result, error) {
 	a := t.a
 	b := &providers.Batch{ID: journal.BatchID(a.j.Epoch(), t.seq), Messages: make([]providers.Message, len(t.items)), Fence: t.fence}
+	b.Start = func() error {
+		if !slot.Usable(time.Now()) {
+			return errSlotMissed
+		}
+		a.mu.Lock()
+		a.requests++
+		a.mu.Unlock()
+		return nil
+	}
 	for i, it := range t.items {
 		b.Messages[i] = it.provider()
 	}
@@ -161,9 +203,6 @@ func (t *attempt) send(ctx context.Context) ([]providers.Result, error) {
 	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.eventMessages()})
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
-	a.mu.Lock()
-	a.requests++
-	a.mu.Unlock()
 	results, err := a.o.Provider.Send(ctx, b)
 	if err == nil && len(results) != len(b.Messages) {
 		err = &providers.Error{Class: providers.Uncertain, Detail: fmt.Sprintf("%d results for %d messages", len(results), len(b.Messages))}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 type gateway struct {
 	limits providers.Limits
 	answer func(b *providers.Batch) ([]providers.Result, error) // nil: takes everything
+	dial   func()                                               // before a request may start
 
 	mu   sync.Mutex
 	sent [][]providers.Message
@@ -44,6 +46,14 @@ func (g *gateway) Limits() providers.Limits             { return g.limits }
 func (g *gateway) Check(*providers.Message) error       { return nil }
 func (g *gateway) GroupKey(m *providers.Message) string { return m.From }
 func (g *gateway) Send(_ context.Context, b *providers.Batch) ([]providers.Result, error) {
+	if d := g.dial; d != nil {
+		d()
+	}
+	if b.Start != nil {
+		if err := b.Start(); err != nil {
+			return nil, &providers.Error{Class: providers.Unavailable, Err: err}
+		}
+	}
 	if b.Fence != nil {
 		if err := b.Fence(); err != nil {
 			return nil, &providers.Error{Class: providers.Unavailable, Err: err}
@@ -559,6 +569,30 @@ func TestBacklogInTheQueueLeasesSlotsAhead(t *testing.T) {
 	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 400 })
 	if most := closed.most.Load(); most < 10 {
 		t.Errorf("asked for %d slots at once with a backlog of 40 requests", most)
+	}
+}
+
+// A connection that takes its time makes the request miss its slot: nothing
+// leaves in it, and the next slot is used, at once and without blame.
+func TestSlotMissedAtTheSocketIsGivenUp(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	var dials atomic.Int32
+	g.dial = func() {
+		if dials.Add(1) <= 2 {
+			late := time.After(60 * time.Millisecond) // three times as late as a slot may be used
+			<-late
+		}
+	}
+	r.queue(r.piece("e", 0, 5))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("submitted", func() bool { return r.count(envelope.Submitted) == 5 })
+	eachOnce(t, g, 5)
+	if n := dials.Load(); n != 3 {
+		t.Errorf("%d tries, want two that missed their slot and one", n)
+	}
+	if got := r.reasons(); len(got) != 0 {
+		t.Errorf("the gateway was blamed: %q", got)
 	}
 }
 

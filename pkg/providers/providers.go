@@ -34,7 +34,7 @@ type Provider interface {
 	// err == nil whenever the gateway gave an answer that speaks of the single
 	// messages, however bad; the answer for b.Messages[i] is then results[i].
 	// A non-nil err is an *Error and holds for every message of the batch.
-	// Send honours ctx and b.Fence.
+	// Send honours ctx, b.Start and b.Fence.
 	Send(ctx context.Context, b *Batch) (results []Result, err error)
 }
 
@@ -50,6 +50,11 @@ type Batch struct {
 	ID          string // our id of the attempt: lower-case letters, digits and '-', at most 40 bytes; sent as client reference where the API takes one
 	CallbackURL string // where reports for exactly this batch go; empty when Limits.CallbackURL is false
 	Messages    []Message
+	// Start is asked when the request is ready and its connection is there,
+	// immediately before its first byte is handed over. When it returns an error
+	// nothing leaves, not even the header, and the attempt is surely not sent
+	// (class Unavailable, wrapping the error). Nil: it may start at any time.
+	Start func() error
 	// Fence is asked immediately before the last byte of the request's body is
 	// handed to the connection. When it returns an error the byte is withheld
 	// and the attempt is surely not sent (class Unavailable). Nil: no fence.

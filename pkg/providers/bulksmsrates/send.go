@@ -53,7 +53,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	}
 	resp, err := p.http.Do(ctx, httpapi.Request{
 		Method: http.MethodPost, Path: path,
-		Header: p.header, ContentType: jsonType, Body: body, Fence: b.Fence,
+		Header: p.header, ContentType: jsonType, Body: body, Start: b.Start, Fence: b.Fence,
 	})
 	switch {
 	case err != nil:

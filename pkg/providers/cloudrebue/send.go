@@ -53,6 +53,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 		Header:      http.Header{"Authorization": {"Bearer " + p.token}, "Accept": {"application/json"}},
 		ContentType: "application/json",
 		Body:        body,
+		Start:       b.Start,
 		Fence:       b.Fence,
 	})
 	if err != nil {

@@ -43,6 +43,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 		Header:      http.Header{"Accept": {"application/json"}},
 		ContentType: "application/x-www-form-urlencoded",
 		Body:        []byte(form),
+		Start:       b.Start,
 		Fence:       b.Fence,
 	})
 	if err != nil {

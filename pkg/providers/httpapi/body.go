@@ -18,8 +18,9 @@ type requestBody struct {
 	mu       sync.Mutex
 	data     []byte
 	off      int
+	start    func() error // asked at the first Read; nil once asked
 	fence    func() error
-	fenceErr error
+	fenceErr error  // what start or fence said
 	ends     func() // told once, when the end is taken
 	ended    bool
 	sealed   bool
@@ -27,8 +28,8 @@ type requestBody struct {
 
 var errSealed = errors.New("httpapi: the request is over")
 
-// Read returns everything but the last byte, then asks the fence, then returns
-// the last byte.
+// Read asks start, returns everything but the last byte, then asks the fence,
+// then returns the last byte.
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -43,8 +44,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	case len(p) == 0:
 		return 0, nil
+	}
+	if b.start != nil {
+		b.fenceErr, b.start = b.start(), nil
+	}
+	switch {
+	case b.fenceErr != nil:
+		return 0, b.fenceErr
 	case rest == 1:
-		if b.fence != nil && b.fenceErr == nil {
+		if b.fence != nil {
 			b.fenceErr = b.fence()
 		}
 		if b.fenceErr != nil {
@@ -82,9 +90,12 @@ func (b *requestBody) seal() (whole bool, fenceErr error) {
 // wire watches the connection that a request leaves on. It is asked after
 // RoundTrip failed, when net/http no longer writes the request.
 type wire struct {
-	mu     sync.Mutex
-	conn   *watchedConn
-	before int64 // writes that had succeeded when the transport took the body's end
+	start func() error // asked before the first byte; may be nil
+
+	mu       sync.Mutex
+	conn     *watchedConn
+	before   int64 // writes that had succeeded when the transport took the body's end
+	startErr error
 }
 
 func (w *wire) trace() *httptrace.ClientTrace {
@@ -95,8 +106,38 @@ func (w *wire) trace() *httptrace.ClientTrace {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.conn, _ = conn.(*watchedConn)
+		if w.conn, _ = conn.(*watchedConn); w.conn != nil && w.start != nil {
+			w.conn.arm(w.ask)
+		}
 	}}
+}
+
+// ask asks start, and remembers what it says.
+func (w *wire) ask() error {
+	err := w.start()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.startErr = err
+	return err
+}
+
+// unwatched asks start where no watched connection has: at the body's first
+// byte, when somebody else's transport may have sent the header already.
+func (w *wire) unwatched() error {
+	w.mu.Lock()
+	watched := w.conn != nil
+	w.mu.Unlock()
+	if w.start == nil || watched {
+		return nil
+	}
+	return w.ask()
+}
+
+// refused is what start said, if it let nothing leave.
+func (w *wire) refused() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.startErr
 }
 
 // bodyEnds is called when the transport takes the end of the body.
@@ -119,13 +160,23 @@ func (w *wire) withheld() bool {
 }
 
 // watchedConn counts the writes that the kernel took whole.
+// One that is armed asks before the next write; if the answer is an error,
+// nothing is written.
 type watchedConn struct {
 	net.Conn
 	writes atomic.Int64
+	armed  atomic.Pointer[func() error]
 }
+
+func (c *watchedConn) arm(ask func() error) { c.armed.Store(&ask) }
 
 // Write writes and counts.
 func (c *watchedConn) Write(p []byte) (int, error) {
+	if ask := c.armed.Swap(nil); ask != nil {
+		if err := (*ask)(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.Conn.Write(p)
 	if n == len(p) {
 		c.writes.Add(1)

@@ -107,6 +107,7 @@ type Request struct {
 	Header      http.Header
 	ContentType string
 	Body        []byte
+	Start       func() error // asked before the first byte leaves; see providers.Batch
 	Fence       func() error // asked before the body's last byte leaves; see providers.Batch
 	MaxResponse int64        // bytes of the answer's body; 0: DefaultMaxResponse
 }
@@ -129,8 +130,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	var sent wire
-	body := &requestBody{data: r.Body, fence: r.Fence, ends: sent.bodyEnds}
+	sent := wire{start: r.Start}
+	body := &requestBody{data: r.Body, start: sent.unwatched, fence: r.Fence, ends: sent.bodyEnds}
 	if len(r.Body) == 0 && r.Fence != nil {
 		if err := r.Fence(); err != nil {
 			return nil, notSent(err)
@@ -148,6 +149,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	switch {
 	case fenceErr != nil:
 		return nil, notSent(fenceErr)
+	case err != nil && sent.refused() != nil:
+		return nil, notSent(sent.refused())
 	case err != nil && (!whole || sent.withheld()):
 		return nil, notSent(plain(ctx, err))
 	case err != nil:

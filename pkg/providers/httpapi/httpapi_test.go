@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -290,6 +291,46 @@ func TestDoNeverReplays(t *testing.T) {
 	}
 	if whole, _ := s2.seen(); whole != 2 {
 		t.Errorf("the server saw %d GETs, want the 2 that were made", whole)
+	}
+}
+
+// What Start refuses leaves no byte on the wire, header included: it must not
+// count against a limit.
+func TestStartLetsNothingLeave(t *testing.T) {
+	t.Parallel()
+	missed := errors.New("missed")
+	for _, size := range []int{0, 1, 2, 5000, 1 << 20} {
+		var bytesSeen atomic.Int64
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				n, _ := io.Copy(io.Discard, conn)
+				bytesSeen.Add(n)
+				conn.Close()
+			}
+		}()
+		asked := 0
+		r := post(bytes.Repeat([]byte("x"), size))
+		r.Start = func() error { asked++; return missed }
+		_, err = client(t, "http://"+ln.Addr().String()).Do(t.Context(), r)
+		var e *providers.Error
+		if !errors.As(err, &e) || e.Class != providers.Unavailable || !errors.Is(err, missed) || asked != 1 {
+			t.Errorf("%d bytes: got %v after asking %d times, want unavailable, wrapping Start's error", size, err, asked)
+		}
+		ln.Close()
+		<-ended
+		if n := bytesSeen.Load(); n != 0 {
+			t.Errorf("%d bytes: %d bytes arrived", size, n)
+		}
 	}
 }
 

@@ -191,6 +191,12 @@ func (s Suite) testCanceled(t *testing.T) {
 func (s Suite) testFence(t *testing.T) {
 	g := newGateway(t, answer(200, "", "{}"))
 	p := s.dial(t, g, func(*providers.Options) {})
+	missed := errors.New("the slot has passed")
+	early := s.batch(p, 1)
+	early.Start = func() error { return missed }
+	if classes, _, err := s.send(t.Context(), t, p, early); classes[0] != providers.Unavailable || !errors.Is(err, missed) {
+		t.Errorf("got %v, want unavailable, wrapping Start's error (%v)", classes[0], err)
+	}
 	late := errors.New("the lease has passed")
 	b := s.batch(p, 1)
 	b.Fence = func() error { return late }

@@ -43,7 +43,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	}
 	resp, err := p.http.Do(ctx, httpapi.Request{
 		Method: http.MethodPost, Path: "/sms", Header: p.header,
-		ContentType: "application/json; charset=utf-8", Body: body, Fence: b.Fence,
+		ContentType: "application/json; charset=utf-8", Body: body, Start: b.Start, Fence: b.Fence,
 	})
 	if err != nil {
 		return nil, err
