@@ -64,13 +64,19 @@ func (k *kit) build(credentials func(*config.Account) (map[string]string, error)
 func (k *kit) slots(a *config.Account) (*ratelimit.Slots, error) {
 	var limits []ratelimit.Limit
 	for _, r := range a.Rate {
-		limits = append(limits, ratelimit.Limit{Requests: r.Requests, Messages: r.Messages, Per: r.Per.Duration, Calendar: r.Per.Day, Zone: r.Location})
+		limits = append(limits, limit(r))
 	}
 	s, err := ratelimit.New(k.redis, ratelimit.Options{Account: a.Login, Limits: limits})
 	if err != nil {
 		return nil, k.accountError(a.Name, err)
 	}
 	return s, nil
+}
+
+func limit(r config.Rate) ratelimit.Limit {
+	return ratelimit.Limit{
+		Requests: r.Requests, Messages: r.Messages, Per: r.Per.Duration, Calendar: r.Per.Day, Zone: r.Location, Model: ratelimit.Model(r.Model),
+	}
 }
 
 // alone returns the limiter of a dispatcher that sends alone while Redis is gone,
@@ -84,7 +90,7 @@ func (k *kit) alone(a *config.Account) (*ratelimit.Local, time.Duration, error) 
 			return nil, 0, nil
 		}
 		hold = max(hold, 2*time.Second+100*time.Millisecond+r.Per.Duration)
-		limits = append(limits, ratelimit.Limit{Requests: r.Requests, Per: r.Per.Duration})
+		limits = append(limits, limit(r))
 	}
 	for _, other := range k.cfg.Accounts { // one login with two accounts has two senders
 		if other != a && other.Login == a.Login {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/cli"
@@ -77,20 +78,20 @@ func (k *kit) collector(ctx context.Context) error {
 type lookups struct{ slots *ratelimit.Slots }
 
 // Slot implements dlr.Limiter.
-func (l lookups) Slot(ctx context.Context) error {
-	for {
-		s, err := l.slots.Next(ctx, 0, 1)
-		if err != nil {
-			return err
-		}
-		if err := s.Wait(ctx); err != nil {
-			return err
-		}
-		if s.Usable(time.Now()) {
-			return nil
-		}
+func (l lookups) Slot(ctx context.Context) (func() error, error) {
+	s, err := l.slots.Next(ctx, 0, 1)
+	if err != nil {
+		return nil, err
 	}
+	return func() error {
+		if !s.Usable(time.Now()) {
+			return errSlotMissed
+		}
+		return nil
+	}, s.Wait(ctx)
 }
+
+var errSlotMissed = errors.New("the slot passed before the look-up could leave")
 
 // reports turns what the collector tells into metrics and spans.
 type reports struct {

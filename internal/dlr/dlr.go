@@ -30,7 +30,9 @@ const Keep = 72 * time.Hour
 // Limiter hands out the account's right to make one request.
 type Limiter interface {
 	// Slot blocks until a request may start, or ctx is done.
-	Slot(ctx context.Context) error
+	// start is asked in the instant before the first byte, and fails if the right
+	// has passed by then.
+	Slot(ctx context.Context) (start func() error, err error)
 }
 
 // Statuses says what is known of a message, so that no status regresses and

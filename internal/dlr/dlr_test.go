@@ -304,12 +304,12 @@ func TestReportsStoredWhileNobodyMatches(t *testing.T) {
 
 type slots struct{ taken chan struct{} }
 
-func (s slots) Slot(ctx context.Context) error {
+func (s slots) Slot(ctx context.Context) (func() error, error) {
 	select {
 	case s.taken <- struct{}{}:
-		return nil
+		return func() error { return nil }, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 

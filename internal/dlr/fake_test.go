@@ -85,7 +85,7 @@ func (g *gateway) ParseInbound(cb *providers.Callback) (in providers.Inbound, co
 // poller is a gateway that is asked.
 type poller struct{ gateway }
 
-func (p *poller) Poll(_ context.Context, id string) ([]providers.Report, bool, error) {
+func (p *poller) Poll(_ context.Context, id string, _ func() error) ([]providers.Report, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.polled++

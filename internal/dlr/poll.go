@@ -104,14 +104,33 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	return again, nil
 }
 
-// poll makes one request for one of the gateway's ids.
-func (c *Collector) poll(ctx context.Context, a *account, b *batch, id string) (done bool, err error) {
-	if a.Limiter != nil {
-		if err := a.Limiter.Slot(ctx); err != nil {
-			return false, err
+// lookUp asks once, when the account's limit lets it. A slot that passes before
+// the request can leave is given up for the next, a few times.
+func (a *account) lookUp(ctx context.Context, id string) (reports []providers.Report, done bool, err error) {
+	if a.Limiter == nil {
+		return a.poller.Poll(ctx, id, nil)
+	}
+	for range 5 {
+		start, serr := a.Limiter.Slot(ctx)
+		if serr != nil {
+			return nil, false, serr
+		}
+		missed := false
+		reports, done, err = a.poller.Poll(ctx, id, func() error {
+			err := start()
+			missed = err != nil
+			return err
+		})
+		if !missed {
+			break
 		}
 	}
-	reports, done, err := a.poller.Poll(ctx, id)
+	return reports, done, err
+}
+
+// poll makes one request for one of the gateway's ids.
+func (c *Collector) poll(ctx context.Context, a *account, b *batch, id string) (done bool, err error) {
+	reports, done, err := a.lookUp(ctx, id)
 	if err != nil {
 		return false, err
 	}

@@ -189,8 +189,8 @@ type Receiver interface {
 type Poller interface {
 	// Poll asks for the state of the messages that share providerID (the id of
 	// Result.ProviderID), with one request. done is true when no status of the
-	// answer can change any more.
-	Poll(ctx context.Context, providerID string) (reports []Report, done bool, err error)
+	// answer can change any more. start is as Batch.Start; it may be nil.
+	Poll(ctx context.Context, providerID string, start func() error) (reports []Report, done bool, err error)
 }
 
 // Balancer is an add-on interface of providers that tell an account's balance.

@@ -170,7 +170,7 @@ func TestLocalNoWindowOverflows(t *testing.T) {
 		var l ledger
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{rng: newWorld(s.Seed).rng}
-			local, err := NewLocal(Options{Account: "acme", Limits: s.Limits, Model: s.Model})
+			local, err := NewLocal(Options{Account: "acme", Limits: s.Limits})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestPlan(t *testing.T) {
 	}{
 		"120 a second":  {perSecond(120), 8500 * us, 3100 * ms, nil},
 		"1 a second":    {perSecond(1), 1020 * ms, 3120 * ms, nil},
-		"paced":         {Options{Account: "a", Model: Paced, Limits: []Limit{{Requests: 100, Per: time.Second}}}, 30 * ms, 3100 * ms, nil},
+		"paced":         {Options{Account: "a", Limits: []Limit{{Requests: 100, Per: time.Second, Model: Paced}}}, 30 * ms, 3100 * ms, nil},
 		"the tightest":  {Options{Account: "a", Limits: []Limit{{Requests: 100, Per: time.Second}, {Requests: 60, Per: time.Minute}}}, 1000334 * us, 62100 * ms, nil},
 		"only messages": {Options{Account: "a", Limits: []Limit{{Messages: 100, Per: time.Second}}}, ms, 3100 * ms, []string{"messages:1000000"}},
 		"only an hour":  {Options{Account: "a", Limits: []Limit{{Requests: 9, Messages: 100, Per: time.Hour}}}, ms, 2101 * ms, []string{"requests:3600000000", "messages:3600000000"}},
@@ -240,7 +240,7 @@ func TestBadOptions(t *testing.T) {
 		"empty limit":       func(o *Options) { o.Limits = []Limit{{Per: time.Second}} },
 		"negative limit":    func(o *Options) { o.Limits = []Limit{{Requests: -1, Messages: 5, Per: time.Second}} },
 		"no period":         func(o *Options) { o.Limits = []Limit{{Requests: 1}} },
-		"unknown model":     func(o *Options) { o.Model = "leaky" },
+		"unknown model":     func(o *Options) { o.Limits[0].Model = "leaky" },
 		"later than jitter": func(o *Options) { o.MaxLate = time.Second },
 		"too far ahead":     func(o *Options) { o.Ahead = time.Second },
 		"negative jitter":   func(o *Options) { o.Jitter = -1 },

@@ -65,6 +65,11 @@ func newPlan(o Options) (plan, error) {
 		if l.Requests < 0 || l.Messages < 0 || l.Requests+l.Messages == 0 || (l.Per <= 0 && !l.Calendar) {
 			return p, fmt.Errorf("ratelimit: account %s: limit of %d requests, %d messages per %v", o.Account, l.Requests, l.Messages, l.Per)
 		}
+		switch l.Model {
+		case "", Sliding, Fixed, TokenBucket, Paced:
+		default:
+			return p, fmt.Errorf("ratelimit: account %s: unknown model %q", o.Account, l.Model)
+		}
 		if !l.Calendar && l.Per <= spacedUpTo {
 			longest = max(longest, l.Per)
 		}
@@ -88,7 +93,7 @@ func (p *plan) addRequests(l Limit, o Options) {
 	switch {
 	case l.Calendar:
 		p.counts = append(p.counts, newCount(l, false, o.Jitter))
-	case o.Model == Paced:
+	case l.Model == Paced:
 		p.step = max(p.step, microsUp(l.Per, n)+o.Jitter.Round(time.Microsecond))
 	case l.Per <= spacedUpTo:
 		p.step = max(p.step, microsUp(l.Per+o.Jitter, n))

@@ -33,6 +33,7 @@ type Limit struct {
 	Per                time.Duration
 	Calendar           bool // the window is a calendar day in Zone, Per is ignored
 	Zone               *time.Location
+	Model              Model // how the provider counts Requests; default Sliding
 }
 
 // Model says how the provider itself counts.
@@ -56,7 +57,6 @@ const (
 type Options struct {
 	Account string  // [a-z0-9-]{1,32}
 	Limits  []Limit // at least one; all of them hold at once
-	Model   Model   // default Sliding
 
 	Jitter  time.Duration // how late after its slot a request may arrive; default 20 ms
 	Ahead   time.Duration // how far ahead slots are leased; default and most 100 ms
@@ -134,7 +134,6 @@ var accountName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 // withDefaults fills what is zero and refuses what cannot work.
 func (o Options) withDefaults() (Options, error) {
-	o.Model = orDefault(o.Model, Sliding)
 	o.Jitter = orDefault(o.Jitter, 20*time.Millisecond)
 	o.Ahead = orDefault(o.Ahead, 100*time.Millisecond)
 	o.MaxLate = orDefault(o.MaxLate, min(10*time.Millisecond, o.Jitter))
@@ -145,8 +144,6 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case !accountName.MatchString(o.Account):
 		return o, fmt.Errorf("ratelimit: account name %q", o.Account)
-	case o.Model != Sliding && o.Model != Fixed && o.Model != TokenBucket && o.Model != Paced:
-		return o, fmt.Errorf("ratelimit: account %s: unknown model %q", o.Account, o.Model)
 	case o.Jitter < 0 || o.Timeout < 0:
 		return o, fmt.Errorf("ratelimit: account %s: negative jitter or timeout", o.Account)
 	case o.MaxLate < 0 || o.MaxLate > o.Jitter:

@@ -12,7 +12,6 @@ import (
 // scenario is one drawn history of several processes and a Redis with faults.
 type scenario struct {
 	Limits   []Limit
-	Model    Model
 	Clients  int
 	Messages int // a request carries 1 to this many
 	Slow     time.Duration
@@ -30,7 +29,6 @@ type fault struct {
 
 func drawScenario(rt *rapid.T) scenario {
 	s := scenario{
-		Model:    rapid.SampledFrom([]Model{Sliding, Sliding, Fixed, TokenBucket, Paced}).Draw(rt, "model"),
 		Clients:  rapid.IntRange(1, 8).Draw(rt, "clients"),
 		Messages: rapid.IntRange(1, 20).Draw(rt, "messages"),
 		Slow:     time.Duration(rapid.IntRange(0, 18).Draw(rt, "slow ms")) * time.Millisecond,
@@ -38,7 +36,8 @@ func drawScenario(rt *rapid.T) scenario {
 		Seed:     rapid.Uint64().Draw(rt, "seed"),
 	}
 	n := rapid.SampledFrom([]int{1, 1, 100, 100, 120, 120, 120, 2000}).Draw(rt, "n")
-	s.Limits = []Limit{{Requests: n, Per: time.Second}}
+	model := rapid.SampledFrom([]Model{Sliding, Sliding, Fixed, TokenBucket, Paced}).Draw(rt, "model")
+	s.Limits = []Limit{{Requests: n, Per: time.Second, Model: model}}
 	if rapid.IntRange(0, 2).Draw(rt, "stacked") == 0 {
 		s.Limits = append(s.Limits, Limit{Messages: rapid.IntRange(20, 1000).Draw(rt, "most"), Per: 700 * time.Millisecond},
 			Limit{Requests: rapid.IntRange(1, 200).Draw(rt, "in 61 s"), Per: 61 * time.Second})
@@ -68,7 +67,7 @@ func (s scenario) run(t *testing.T) (l *ledger, failed error) {
 		for range s.Clients {
 			rdb := w.client()
 			defer rdb.Close()
-			slots, err := New(rdb, Options{Account: "acme", Limits: s.Limits, Model: s.Model})
+			slots, err := New(rdb, Options{Account: "acme", Limits: s.Limits})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -119,7 +119,7 @@ func (s Suite) replayInbound(t *testing.T, f fixture) {
 
 func (s Suite) replayPoll(t *testing.T, f fixture) {
 	r := f.response(t)
-	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), f.source["id"])
+	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), f.source["id"], nil)
 	if err != nil {
 		s.checkLeak(t, err.Error(), 0)
 	}
@@ -140,7 +140,7 @@ func (s Suite) replayBalance(t *testing.T, f fixture) {
 func (s Suite) testPollStatus(t *testing.T) {
 	word := s.unknownStatus()
 	r := &replay{status: 200, body: []byte(s.Poll(word))}
-	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), "1")
+	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), "1", nil)
 	if err != nil || len(reports) != 1 {
 		t.Fatalf("an unknown status is a report, never an error: %d reports, %v", len(reports), err)
 	}

@@ -13,11 +13,11 @@ import (
 // Poll implements providers.Poller by GET /message/{id}: one request for all
 // the numbers of a batch. It returns one report for each number, in the order
 // in which the answer names them first.
-func (p *provider) Poll(ctx context.Context, providerID string) ([]providers.Report, bool, error) {
+func (p *provider) Poll(ctx context.Context, providerID string, start func() error) ([]providers.Report, bool, error) {
 	if !validID(providerID) {
 		return nil, false, &providers.Error{Class: providers.Rejected, Detail: "not an id of this gateway"}
 	}
-	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + providerID, Header: p.header})
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + providerID, Header: p.header, Start: start})
 	if err != nil {
 		return nil, false, err
 	}

@@ -290,24 +290,24 @@ func TestPoll(t *testing.T) {
 			want, final = providers.ReportUndelivered, true
 		}
 		g := &gateway{status: 200, answer: fmt.Sprintf(`[{"id": 1, "phone_number": "+33612345678", "status": %d}]`, status)}
-		reports, done, err := account(t, g).(providers.Poller).Poll(t.Context(), "123456")
+		reports, done, err := account(t, g).(providers.Poller).Poll(t.Context(), "123456", nil)
 		if err != nil || len(reports) != 1 || reports[0].Status != want || done != final {
 			t.Errorf("status %d: %+v, done %v, %v; want %v, %v", status, reports, done, err, want, final)
 		}
 	}
 	for _, answer := range []string{`{}`, `null`, `"x"`, `[1]`, ``, `[{"status": {}}]`} {
-		reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1")
+		reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1", nil)
 		if err == nil || done {
 			t.Errorf("%s: %v, done %v, want an error", answer, reports, done)
 		}
 	}
-	reports, done, err := account(t, &gateway{status: 200, answer: `[]`}).(providers.Poller).Poll(t.Context(), "1")
+	reports, done, err := account(t, &gateway{status: 200, answer: `[]`}).(providers.Poller).Poll(t.Context(), "1", nil)
 	if err != nil || done || len(reports) != 0 {
 		t.Errorf("nothing yet: %v, done %v, %v", reports, done, err)
 	}
 	for _, id := range []string{"", "x", "1/../../sms/1", "-1", "1e3"} {
 		g := &gateway{}
-		if _, _, err := account(t, g).(providers.Poller).Poll(t.Context(), id); err == nil || g.calls != 0 {
+		if _, _, err := account(t, g).(providers.Poller).Poll(t.Context(), id, nil); err == nil || g.calls != 0 {
 			t.Errorf("id %q: %v after %d requests, want an error before any", id, err, g.calls)
 		}
 	}
@@ -333,7 +333,7 @@ func TestFold(t *testing.T) {
 			`[{"phone_number": "+33612345678", "status": %[2]s}, {"phone_number": "+33612345678", "status": %[1]s}]`,
 		} {
 			answer := fmt.Sprintf(format, c.parts[0], c.parts[1])
-			reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1")
+			reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1", nil)
 			if err != nil || len(reports) != 1 || reports[0].Status != c.want || reports[0].Code != c.code || done != c.done {
 				t.Errorf("%s: %+v, done %v, %v", answer, reports, done, err)
 			}
@@ -349,7 +349,7 @@ func FuzzPoll(f *testing.F) {
 		if status < 200 || status > 599 {
 			return
 		}
-		reports, done, err := account(t, &gateway{status: status, answer: string(body)}).(providers.Poller).Poll(t.Context(), "1")
+		reports, done, err := account(t, &gateway{status: status, answer: string(body)}).(providers.Poller).Poll(t.Context(), "1", nil)
 		seen := map[string]bool{}
 		for _, r := range reports {
 			if r.To == "" || seen[r.To] || len(r.Code) > 64 {
