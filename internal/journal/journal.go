@@ -40,12 +40,14 @@ type Journal struct {
 	epoch atomic.Int64
 	ready chan struct{}
 	count atomic.Uint64 // records of this process, for their ids
+	stray chan struct{} // there is something in strays
 
 	mu      sync.Mutex
 	fold    *idempotency.Fold
 	readAt  map[uint64]time.Time // when this tail read the intents that are still open: leases count from here
 	waiters map[string]chan<- applied
-	orphans map[string]bool // intents that nobody waits for any more: to be declared not sent
+	orphans map[string]struct{} // ids of intents that nobody waits for any more and that have not come
+	strays  map[uint64]struct{} // those that came: nobody sends for them, and they are to be declared not sent
 }
 
 type applied struct {
@@ -60,7 +62,8 @@ func New(b *bus.Bus, o Options) *Journal {
 	}
 	return &Journal{
 		bus: b, o: o, fold: idempotency.NewFold(), ready: make(chan struct{}),
-		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]bool{},
+		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]struct{}{},
+		strays: map[uint64]struct{}{}, stray: make(chan struct{}, 1),
 	}
 }
 
@@ -79,6 +82,9 @@ func (j *Journal) Epoch() int64 { return j.epoch.Load() }
 // Run tails the journal until ctx is done; trouble with the bus is waited out.
 func (j *Journal) Run(ctx context.Context) error {
 	caught := sync.OnceFunc(func() { close(j.ready) })
+	var settling sync.WaitGroup
+	defer settling.Wait()
+	settling.Go(func() { j.settleStrays(ctx) })
 	for {
 		err := j.tail(ctx, caught)
 		if ctx.Err() != nil {
@@ -102,17 +108,11 @@ func (j *Journal) tail(ctx context.Context, caught func()) error {
 	j.mu.Lock()
 	from := j.fold.Last() + 1
 	j.mu.Unlock()
-	orphaned := make(chan uint64, 64)
-	ctx, stop := context.WithCancel(ctx)
-	var mopped sync.WaitGroup
-	mopped.Go(func() { j.settleOrphans(ctx, orphaned) })
-	defer mopped.Wait()
-	defer stop()
-	return j.bus.Tail(ctx, bus.Tail{Stream: bus.JournalStream, From: from}, func(m *bus.Msg) { j.apply(m, orphaned) }, caught)
+	return j.bus.Tail(ctx, bus.Tail{Stream: bus.JournalStream, From: from}, j.apply, caught)
 }
 
 // apply folds one record and wakes whoever waits for it.
-func (j *Journal) apply(m *bus.Msg, orphaned chan<- uint64) {
+func (j *Journal) apply(m *bus.Msg) {
 	var r idempotency.Record
 	if err := json.Unmarshal(m.Data, &r); err != nil {
 		// Not ours or damaged: the fold skips it for every process alike.
@@ -127,19 +127,17 @@ func (j *Journal) apply(m *bus.Msg, orphaned chan<- uint64) {
 	}
 	e := j.fold.Apply(m.Seq, r)
 	j.note(m.Seq, &r)
-	w, orphan := j.waiters[id], j.orphans[id]
-	delete(j.waiters, id)
-	delete(j.orphans, id)
-	j.mu.Unlock()
-	if w != nil {
-		w <- applied{m.Seq, e}
-	}
-	if orphan && r.Kind == idempotency.Intent {
-		select {
-		case orphaned <- m.Seq:
-		default: // its lease will run out instead
+	if w := j.waiters[id]; w != nil {
+		w <- applied{m.Seq, e} // has room; told under mu, so that whoever gives up knows that it came
+		delete(j.waiters, id)
+	} else if _, orphan := j.orphans[id]; orphan {
+		delete(j.orphans, id)
+		if _, open := j.fold.Intent(m.Seq); open {
+			j.strays[m.Seq] = struct{}{}
+			j.astray()
 		}
 	}
+	j.mu.Unlock()
 	for _, w := range j.watch {
 		w(m.Seq, m.Time, &r, &e)
 	}
@@ -155,7 +153,16 @@ func (j *Journal) note(seq uint64, r *idempotency.Record) {
 	case idempotency.Outcome:
 		if o, open := j.fold.Intent(r.Intent); !open || o.Taken == 0 {
 			delete(j.readAt, r.Intent)
+			delete(j.strays, r.Intent)
 		}
+	}
+}
+
+// astray wakes settleStrays.
+func (j *Journal) astray() {
+	select {
+	case j.stray <- struct{}{}:
+	default:
 	}
 }
 
@@ -198,7 +205,7 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 			err = ctx.Err()
 		}
 	}
-	return j.abandon(id, back, err)
+	return j.abandon(r.Kind, id, back, err)
 }
 
 // AppendOutcome settles a whole intent in one way.
@@ -214,7 +221,7 @@ func (j *Journal) AppendOutcome(ctx context.Context, o idempotency.OpenIntent, t
 }
 
 // abandon gives up waiting, unless the record came back in the last moment.
-func (j *Journal) abandon(id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
+func (j *Journal) abandon(kind idempotency.Kind, id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	select {
@@ -222,34 +229,53 @@ func (j *Journal) abandon(id string, back <-chan applied, err error) (uint64, id
 		return a.seq, a.effect, nil
 	default:
 	}
-	if _, waiting := j.waiters[id]; waiting {
-		delete(j.waiters, id)
-		j.orphans[id] = true
+	delete(j.waiters, id)
+	if kind == idempotency.Intent {
+		j.orphans[id] = struct{}{}
 	}
 	return 0, idempotency.Effect{}, fmt.Errorf("journal: append: %w", err)
 }
 
-// settleOrphans declares intents not sent that came back after their Append had
-// given up.
-func (j *Journal) settleOrphans(ctx context.Context, orphaned <-chan uint64) {
+// settleStrays declares intents not sent that came back after their Append had
+// given up, until ctx is done. Nobody else would: others leave this process's
+// intents to it until their lease is over, and it leaves its own alone for good.
+func (j *Journal) settleStrays(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case seq := <-orphaned:
-			o, open := j.Intent(seq)
-			if !open {
-				continue
-			}
+		case <-j.stray:
+		}
+		for _, o := range j.open() {
 			r := idempotency.Record{
-				Kind: idempotency.Outcome, Account: o.Account, Intent: seq, Class: "unavailable",
+				Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: "unavailable",
 				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}},
 			}
-			if _, _, err := j.Append(ctx, r); err != nil {
-				j.o.Log.Warn("orphaned intent not settled", "intent", seq, "error", err)
+			if _, _, err := j.Append(ctx, r); err != nil && ctx.Err() == nil {
+				j.o.Log.Warn("orphaned intent not settled yet", "intent", o.Seq, "error", err)
+				j.astray()
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
 			}
 		}
 	}
+}
+
+// open returns the strays that still hold messages.
+func (j *Journal) open() []idempotency.OpenIntent {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []idempotency.OpenIntent
+	for seq := range j.strays {
+		if o, open := j.fold.Intent(seq); open && o.Taken > 0 {
+			out = append(out, o)
+		} else {
+			delete(j.strays, seq)
+		}
+	}
+	return out
 }
 
 // State is what the journal knows of a message.

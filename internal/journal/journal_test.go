@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -123,6 +124,53 @@ func TestIntentThatNobodyWaitsForIsDeclaredNotSent(t *testing.T) {
 			t.Fatalf("still %v, journal at %d", j.State(k).State, state.LastSeq)
 		}
 	}
+}
+
+// A bus that stood still brings back many at once. Nobody else ever settles what
+// this process leaves of its own.
+func TestManyIntentsThatNobodyWaitsForAreDeclaredNotSent(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	j := open(t, b, "me")
+	const n = 500
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range n {
+		r := intent(2)
+		r.Spans[0].Seq = uint64(i + 1)
+		if _, _, err := j.Append(gone, r); err == nil {
+			t.Fatal("Append succeeded without a context to wait in")
+		}
+	}
+	for i := range n {
+		r := intent(2)
+		r.Owner, r.Spans[0].Seq = "me", uint64(i+1)
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := "me." + strconv.FormatInt(int64(i+1), 36)
+		if _, err := b.PublishAsync(bus.Out{Subject: bus.JournalSubject("intent", "a"), Data: data, MsgID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := 0
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		state, err := b.State(t.Context(), bus.JournalStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = 0
+		for i := range n {
+			if j.State(idempotency.Key{Stream: bus.QueueStream("a"), Epoch: 1, Seq: uint64(i + 1)}).State == idempotency.Taken {
+				taken++
+			}
+		}
+		if state.LastSeq >= 2*n && taken == 0 {
+			return
+		}
+	}
+	t.Fatalf("%d of %d intents hold their messages for good", taken, n)
 }
 
 func TestUnreadableRecordStopsNobody(t *testing.T) {
