@@ -123,7 +123,7 @@ func (c *checking) accounts(ctx context.Context) {
 		}
 		detail := "reachable"
 		if b, ok := adapters[name].(providers.Balancer); ok {
-			balance, err := b.Balance(ctx)
+			balance, err := b.Balance(ctx, nil)
 			if err != nil {
 				c.add(cli.Broken, "providers."+name, "does not accept the credentials: "+err.Error())
 				continue

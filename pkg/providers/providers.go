@@ -195,8 +195,9 @@ type Poller interface {
 
 // Balancer is an add-on interface of providers that tell an account's balance.
 type Balancer interface {
-	// Balance returns the amount with its unit, as told.
-	Balance(ctx context.Context) (string, error)
+	// Balance returns the amount with its unit, as told, after one request. start
+	// is as Batch.Start; it may be nil.
+	Balance(ctx context.Context, start func() error) (string, error)
 }
 
 // Options is what an adapter is built from. Credentials are resolved; adapters

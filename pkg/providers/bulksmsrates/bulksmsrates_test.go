@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,5 +248,24 @@ func TestMixed(t *testing.T) {
 		if !errors.As(err, &e) || !e.Bisect || g.calls != 0 {
 			t.Errorf("%s: got %v after %d requests, want a refusal before any", name, err, g.calls)
 		}
+	}
+}
+
+func TestBalanceKeepsToItsSlot(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = w.Write([]byte(`{"data": {"available": 1250, "currency": "GBP"}}`))
+	}))
+	t.Cleanup(server.Close)
+	p, err := bulksmsrates.New(providers.Options{Credentials: suite().Credentials, BaseURL: server.URL, Now: providertest.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed := errors.New("the slot passed")
+	_, err = p.(providers.Balancer).Balance(t.Context(), func() error { return missed })
+	if !errors.Is(err, missed) || asked.Load() != 0 {
+		t.Errorf("%v, %d requests", err, asked.Load())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
@@ -241,8 +242,8 @@ func (p *provider) failure(resp *httpapi.Response, n int) *providers.Error {
 
 // Balance implements providers.Balancer: what may be spent, of money in
 // "integer pence/cents (350 = £3.50)".
-func (p *provider) Balance(ctx context.Context) (string, error) {
-	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/billing/balance", Header: p.header})
+func (p *provider) Balance(ctx context.Context, start func() error) (string, error) {
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/billing/balance", Header: p.header, Start: start})
 	if err != nil {
 		return "", err
 	}
@@ -268,5 +269,6 @@ func (p *provider) Balance(ctx context.Context) (string, error) {
 	if abs < 0 {
 		sign, abs = "-", -abs
 	}
-	return httpapi.Trim(fmt.Sprintf("%s%d.%02d %s", sign, abs/100, abs%100, a.Data.Currency)), nil
+	// The amount is ours, and Trim would take a large one for a phone number.
+	return strings.TrimSpace(fmt.Sprintf("%s%d.%02d %s", sign, abs/100, abs%100, httpapi.Trim(a.Data.Currency))), nil
 }

@@ -129,7 +129,7 @@ func (s Suite) replayPoll(t *testing.T, f fixture) {
 
 func (s Suite) replayBalance(t *testing.T, f fixture) {
 	r := f.response(t)
-	balance, err := s.offline(t, r).(providers.Balancer).Balance(t.Context())
+	balance, err := s.offline(t, r).(providers.Balancer).Balance(t.Context(), nil)
 	if err != nil {
 		s.checkLeak(t, err.Error(), 0)
 	}

@@ -180,9 +180,9 @@ func (p *provider) classify(resp *httpapi.Response, a answer) *providers.Error {
 }
 
 // Balance implements providers.Balancer. The API tells no currency.
-func (p *provider) Balance(ctx context.Context) (string, error) {
+func (p *provider) Balance(ctx context.Context, start func() error) (string, error) {
 	resp, err := p.http.Do(ctx, httpapi.Request{
-		Method: http.MethodGet, Path: "/query_sms_balance", Header: p.header, ContentType: jsonType,
+		Method: http.MethodGet, Path: "/query_sms_balance", Header: p.header, ContentType: jsonType, Start: start,
 	})
 	if err != nil {
 		return "", err
