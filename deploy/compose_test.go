@@ -166,3 +166,13 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("the image is not built by Go %s, as go.mod wants", want[1])
 	}
 }
+
+// TestComposeExample: what the file tells people to try is taken (415 without
+// the type).
+func TestComposeExample(t *testing.T) {
+	t.Parallel()
+	head, _, _ := strings.Cut(read(t, "docker-compose.yml"), "\nname:")
+	if !strings.Contains(head, "curl") || !strings.Contains(head, "-H 'Content-Type: application/json'") {
+		t.Errorf("the example names no type:\n%s", head)
+	}
+}
