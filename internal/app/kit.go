@@ -234,6 +234,7 @@ func (k *kit) tenants() []string {
 
 // run runs all parts until ctx is done, and closes the connections after them.
 func (k *kit) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, k.health.Stop)() // no new work is sent here while it drains
 	err := service.Run(ctx, drain, k.parts...)
 	k.bus.Close()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

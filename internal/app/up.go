@@ -79,7 +79,8 @@ func embeddedNATS(ctx context.Context, cfg *config.Config) (*embedded.Server, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := embedded.Start(ctx, embedded.Options{Listen: listen, StoreDir: dir, Sync: cfg.NATS.Sync == "always"})
+	every, _ := time.ParseDuration(cfg.NATS.Sync) // checked with the config; "" and always are none
+	s, err := embedded.Start(ctx, embedded.Options{Listen: listen, StoreDir: dir, Sync: cfg.NATS.Sync == "always", SyncEvery: every})
 	if err != nil {
 		return nil, &service.SetupError{Err: err}
 	}
@@ -193,10 +194,19 @@ func (k *kit) welcome(ctx context.Context, w io.Writer, nats *embedded.Server) e
 		row("simulated gateways", "http://"+sim+"/_sim/summary   (nothing is sent to anyone)")
 	}
 	row("accounts", strings.Join(k.cfg.AccountNames(), " "))
-	fmt.Fprintf(w, "\nSend a message and see it delivered:\n\n  %s send --to +254712345678 --from ACME --text \"Habari from Tuma\" --wait\n\n", command())
+	fmt.Fprintf(w, "\nSend a message and see it delivered:\n\n  %s send%s --to +254712345678 --from ACME --text \"Habari from Tuma\" --wait\n\n", command(), k.urlFlag())
 	<-ctx.Done()
 	fmt.Fprintln(w, "\nstopping: what is in flight is finished first")
 	return nil
+}
+
+// urlFlag is what `tuma send` must be told to find this API.
+func (k *kit) urlFlag() string {
+	addr, _ := k.cfg.Ingest.Listen.Resolve() // resolved before; only shown
+	if addr == "127.0.0.1:8080" {
+		return ""
+	}
+	return " --url http://" + addr
 }
 
 // command is how this program was called: `go run` leaves a binary that is gone

@@ -201,3 +201,17 @@ func (b *Bus) DeleteConsumer(ctx context.Context, stream, consumer string) error
 	}
 	return nil
 }
+
+// Floor returns the sequence up to which everything that the consumer covers is
+// settled.
+func (b *Bus) Floor(ctx context.Context, stream, consumer string) (uint64, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	c, err := s.Consumer(ctx, consumer)
+	if err != nil {
+		return 0, typed("consumer "+consumer, err)
+	}
+	return c.CachedInfo().AckFloor.Stream, nil
+}

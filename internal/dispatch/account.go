@@ -52,6 +52,7 @@ type account struct {
 	ill          bool // what was told to the others and not taken back
 	search       *search
 	requests     int       // since measured
+	slotUse      float64   // as last told
 	measured     time.Time // when the slot use was last told
 	lastError    string
 

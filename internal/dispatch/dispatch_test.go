@@ -211,7 +211,7 @@ func (r *rig) count(s envelope.Status) int {
 func (r *rig) dispatcher(owner string, accounts ...dispatch.Account) (stop func()) {
 	b := natstest.Connect(r.t, r.server, nil, nil)
 	j := journal.New(b, journal.Options{Owner: owner, Log: r.log})
-	d := dispatch.New(dispatch.Options{Bus: b, Journal: j, Accounts: accounts, Observer: silent{}, Log: r.log, AckWait: 2 * time.Second})
+	d := dispatch.New(dispatch.Options{Bus: b, Journal: j, Accounts: accounts, Observer: silent{}, Log: r.log, AckWait: 2 * time.Second, SweepEvery: time.Second})
 	jctx, stopJournal := context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	jEnded, ended := make(chan struct{}), make(chan struct{})
@@ -470,6 +470,34 @@ func TestExpiredNeverLeaves(t *testing.T) {
 	r.dispatcher("d1", r.account("a", g))
 	r.until("one sent, two expired", func() bool { return r.count(envelope.Submitted) == 1 && r.count(envelope.Expired) == 2 })
 	eachOnce(t, g, 1)
+}
+
+// What expires while an account is paused is told soon, not when the account
+// moves again, and does not leave then.
+func TestExpiredInAPausedLaneIsTold(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	j := journal.New(r.bus, journal.Options{Owner: "operator", Log: r.log})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = j.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	pause := func(on bool) {
+		if _, _, err := j.Append(t.Context(), idempotency.Record{Kind: idempotency.Mode, Account: "a", Paused: on}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause(true)
+	r.dispatcher("d1", r.account("a", g))
+	r.queue(r.piece("stays", 0, 2))
+	r.queue(r.piece("goes", 5, 3, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(100 * time.Millisecond) }))
+	r.until("three expired", func() bool { return r.count(envelope.Expired) == 3 })
+	if g.requests() != 0 {
+		t.Error("something was sent while paused")
+	}
+	pause(false)
+	r.until("the others submitted", func() bool { return r.count(envelope.Submitted) == 2 })
+	eachOnce(t, g, 2)
 }
 
 func TestClosedIsNeverSent(t *testing.T) {

@@ -81,6 +81,9 @@ type Options struct {
 	// AckWait is how long a dead dispatcher's messages wait before others see
 	// them. Default 15 s.
 	AckWait time.Duration
+	// SweepEvery is how often lanes that do not move are looked through for what
+	// has expired. Default 30 s.
+	SweepEvery time.Duration
 }
 
 // Dispatcher sends for a set of accounts.
@@ -96,6 +99,9 @@ func New(o Options) *Dispatcher {
 	}
 	if o.AckWait == 0 {
 		o.AckWait = 15 * time.Second
+	}
+	if o.SweepEvery == 0 {
+		o.SweepEvery = 30 * time.Second
 	}
 	d := &Dispatcher{o: o}
 	for _, a := range o.Accounts {
@@ -131,6 +137,7 @@ type State struct {
 	Until                  time.Time
 	LastError              string
 	Waiting, InFlight      int
+	SlotUse                float64 // of this process, 0 to 1
 }
 
 // States returns all accounts of this process.
@@ -145,7 +152,7 @@ func (d *Dispatcher) States() []State {
 func (a *account) state() State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := State{Name: a.o.Name, Breaker: a.breaker.State().String(), Until: a.blockedUntil, LastError: a.lastError, InFlight: a.inFlight}
+	s := State{Name: a.o.Name, Breaker: a.breaker.State().String(), Until: a.blockedUntil, LastError: a.lastError, InFlight: a.inFlight, SlotUse: a.slotUse}
 	if a.d.Now().Before(a.blockedUntil) {
 		s.Blocked = a.blockedWhy
 	}

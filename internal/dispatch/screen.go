@@ -160,6 +160,8 @@ func (a *account) janitor(take, work context.Context) {
 	defer alive.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	minute := time.NewTicker(a.d.SweepEvery)
+	defer minute.Stop()
 	look := time.NewTicker(5 * time.Second) // it asks the server about every lane
 	defer look.Stop()
 	for {
@@ -173,6 +175,8 @@ func (a *account) janitor(take, work context.Context) {
 			a.pace.consider(take)
 		case <-look.C:
 			a.measure(take)
+		case <-minute.C:
+			a.sweep(take)
 		}
 	}
 }
@@ -216,7 +220,8 @@ func (a *account) measure(ctx context.Context) {
 	a.mu.Lock()
 	flying, size := a.inFlight, a.o.BatchSize
 	if since := now.Sub(a.measured).Seconds(); !a.measured.IsZero() && since > 0 && a.o.Rate > 0 {
-		a.d.Observer.SlotUse(a.o.Name, float64(a.requests)/since/a.o.Rate)
+		a.slotUse = float64(a.requests) / since / a.o.Rate
+		a.d.Observer.SlotUse(a.o.Name, a.slotUse)
 	}
 	a.requests, a.measured = 0, now
 	a.mu.Unlock()
@@ -226,12 +231,11 @@ func (a *account) measure(ctx context.Context) {
 	for i, p := range envelope.Priorities {
 		n, oldest := 0, time.Duration(0)
 		for _, l := range a.lanes[i*len(a.o.Tenants) : (i+1)*len(a.o.Tenants)] {
-			waiting, _, err := a.b.Backlog(ctx, a.queue, l.consumer())
+			waiting, unsettled, err := a.b.Backlog(ctx, a.queue, l.consumer())
 			if err == nil {
-				n += int(waiting)
+				n += int(waiting) + unsettled
 			}
 			a.mu.Lock()
-			n += len(l.items)
 			if len(l.items) > 0 {
 				oldest = max(oldest, now.Sub(l.items[0].h.p.AcceptedAt))
 			}

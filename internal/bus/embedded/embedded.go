@@ -20,6 +20,9 @@ type Options struct {
 	Listen   string // host:port for other clients; empty: in-process connections only
 	StoreDir string // where the streams are kept
 	Sync     bool   // fsync before every ack: survives power loss, costs speed
+	// SyncEvery is how often files are flushed without Sync; 0: the server's own
+	// default, two minutes.
+	SyncEvery time.Duration
 }
 
 // Server is a running NATS server. It is also what bus.Options.InProcess takes.
@@ -32,7 +35,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("nats.store_dir %s: %w", o.StoreDir, err)
 	}
 	opts := &server.Options{
-		ServerName: "tuma", JetStream: true, StoreDir: o.StoreDir, SyncAlways: o.Sync,
+		ServerName: "tuma", JetStream: true, StoreDir: o.StoreDir, SyncAlways: o.Sync, SyncInterval: o.SyncEvery,
 		NoSigs: true, NoLog: true, DontListen: true, JetStreamMaxStore: 1 << 40, MaxPayload: 8 << 20,
 	}
 	if o.Listen != "" {
