@@ -42,6 +42,9 @@ func (t *tuma) sendCommand() *cobra.Command {
 			"that names the variables, and the numbers in a column to or phone; it is checked\n" +
 			"to its end before anything is sent. Sending the same file again under the same\n" +
 			"--idempotency-key sends nothing twice.\n\n" +
+			"--wait ends once every message is final, or uncertain without any change for three\n" +
+			"minutes (a retry comes after two): such a message is held until a report or an\n" +
+			"operator settles it. --timeout ends it sooner.\n\n" +
 			"It exits with 0 if all is well, 1 if some were refused or failed, 2 if the command is wrong.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return t.send(cmd.Context(), &s) },
@@ -62,7 +65,7 @@ func (t *tuma) sendCommand() *cobra.Command {
 	f.StringVar(&s.onUncertain, "on-uncertain", "", "hold or retry what may or may not have been sent")
 	f.StringArrayVar(&s.metadata, "metadata", nil, "`NAME=VALUE` kept with the message; may be repeated")
 	f.BoolVar(&s.dryRun, "dry-run", false, "send nothing; tell segments, providers and requests")
-	f.BoolVar(&s.wait, "wait", false, "exit only once every message's fate is known")
+	f.BoolVar(&s.wait, "wait", false, "exit only once every message is final, or held as uncertain")
 	f.DurationVar(&s.timeout, "timeout", 0, "how long to --wait (default for ever)")
 	return c
 }

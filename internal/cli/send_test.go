@@ -317,6 +317,7 @@ func TestWait(t *testing.T) {
 		"delivered":   {counts("", `{"accepted":3}`, `{"submitted":2,"delivered":1}`, `{"delivered":3}`), 0, "delivered 3\n"},
 		"undelivered": {counts(`{"delivered":2,"undelivered":1}`), 1, "delivered 2, undelivered 1\n"},
 		"failed":      {counts(`{"failed":3}`), 1, "failed 3\n"},
+		"held":        {counts(`{"submitted":3}`, `{"delivered":2,"uncertain":1}`), 1, "delivered 2, uncertain 1\n"},
 	} {
 		a := newAPI(t, map[string]answer{"POST /v1/messages": accept, "GET /v1/envelopes/ENV1": tt.get})
 		r := run(t, Deps{}, "send", "--url", a.URL, "--to", "+1,+2,+3", "--from", "A", "--text", "x", "--wait")
@@ -324,7 +325,7 @@ func TestWait(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	a := newAPI(t, map[string]answer{"POST /v1/messages": accept, "GET /v1/envelopes/ENV1": counts(`{"uncertain":3}`)})
+	a := newAPI(t, map[string]answer{"POST /v1/messages": accept, "GET /v1/envelopes/ENV1": counts(`{"submitted":3}`)})
 	r := run(t, Deps{}, "send", "--url", a.URL, "--to", "+1,+2,+3", "--from", "A", "--text", "x", "--wait", "--timeout", "30ms")
 	if r.code != 1 || r.errOut != "tuma send: not all final after 30ms\n" {
 		t.Errorf("%+v", r)
@@ -333,6 +334,29 @@ func TestWait(t *testing.T) {
 	r = run(t, Deps{}, "send", "--url", lost.URL, "--to", "+1", "--from", "A", "--text", "x", "--wait", "--json")
 	if r.code != 1 || !strings.Contains(r.errOut, "not_found") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestWaitOutlastsTheRetry: an uncertain message is tried once more two minutes
+// later, and that is waited for, from its last change on.
+func TestWaitOutlastsTheRetry(t *testing.T) {
+	t.Parallel()
+	var waited time.Duration
+	look := func(n int, _ request, w http.ResponseWriter) {
+		counts := `{"uncertain":2}`
+		if waited += 2 * time.Second; waited > 2*time.Minute { // the longest pause
+			counts = `{"uncertain":1,"delivered":1}`
+		}
+		write(w, 200, `{"id":"ENV1","messages":2,"counts":`+counts+`}`)
+	}
+	a := newAPI(t, map[string]answer{"POST /v1/messages": accept, "GET /v1/envelopes/ENV1": look})
+	r := run(t, Deps{}, "send", "--url", a.URL, "--to", "+1,+2", "--from", "A", "--text", "x", "--wait")
+	var sum time.Duration
+	for _, d := range r.waits {
+		sum += d
+	}
+	if r.code != 1 || !strings.HasSuffix(r.out, "delivered 1, uncertain 1\n") || sum < 4*time.Minute || sum > 6*time.Minute {
+		t.Errorf("after %s: %+v", sum, r)
 	}
 }
 

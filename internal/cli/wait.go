@@ -17,13 +17,34 @@ import (
 // newborn is how long an envelope may be unknown to a replica that did not take it.
 const newborn = 10 * time.Second
 
-// waiter looks at envelopes until all their messages are final.
+// heldAfter is how long an envelope that has nothing but final and uncertain
+// messages must have stood still to be done with: a message that is to be tried
+// once more is `uncertain` for two minutes, a held one until somebody settles it.
+const heldAfter = 3 * time.Minute
+
+// waiter looks at envelopes until nothing is to be expected of their messages.
 type waiter struct {
 	c      *Client
-	open   []string // envelopes with messages that are not final
-	final  int      // messages of the others
+	open   []*awaited
+	final  int // messages of the others
 	counts map[envelope.Status]int
 	waited time.Duration
+}
+
+// awaited is an envelope with messages that are not final.
+type awaited struct {
+	id     string
+	counts map[envelope.Status]int // as last seen
+	since  time.Duration           // that the waiter had waited when they changed last
+}
+
+// over reports whether nothing is to be expected of an envelope, as it is now.
+func (a *awaited) over(e *envelopeStatus, waited time.Duration) bool {
+	if !maps.Equal(a.counts, e.Counts) {
+		a.counts, a.since = e.Counts, waited
+	}
+	final := settled(e)
+	return final >= e.Messages || final+e.Counts[envelope.Uncertain] >= e.Messages && waited-a.since >= heldAfter
 }
 
 // await waits for envelopes with total messages and prints the sum. Its error is
@@ -35,7 +56,10 @@ func (t *tuma) await(ctx context.Context, c *Client, ids []string, total int, ti
 		defer cancel()
 	}
 	b := t.bar(total, "final")
-	w := &waiter{c: c, open: slices.Clone(ids), counts: map[envelope.Status]int{}}
+	w := &waiter{c: c, counts: map[envelope.Status]int{}}
+	for _, id := range ids {
+		w.open = append(w.open, &awaited{id: id})
+	}
 	for pause := 250 * time.Millisecond; ; pause = min(pause*3/2, 2*time.Second) {
 		final, err := w.look(ctx)
 		if err == nil && len(w.open) > 0 {
@@ -56,17 +80,17 @@ func (t *tuma) await(ctx context.Context, c *Client, ids []string, total int, ti
 
 // look asks for every open envelope once, and returns how many messages are final.
 func (w *waiter) look(ctx context.Context) (final int, err error) {
-	var open []string
+	var open []*awaited
 	partly := 0
-	for _, id := range w.open {
+	for _, a := range w.open {
 		var e envelopeStatus
-		err := w.c.call(ctx, http.MethodGet, "/v1/envelopes/"+url.PathEscape(id), nil, nil, &e)
+		err := w.c.call(ctx, http.MethodGet, "/v1/envelopes/"+url.PathEscape(a.id), nil, nil, &e)
 		if err != nil && !again(err, w.waited) {
 			return 0, err
 		}
 		n := settled(&e)
-		if err != nil || n < e.Messages {
-			open, partly = append(open, id), partly+n
+		if err != nil || !a.over(&e, w.waited) {
+			open, partly = append(open, a), partly+n
 			continue
 		}
 		w.final += n
