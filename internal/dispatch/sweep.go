@@ -25,8 +25,8 @@ func (a *account) sweep(ctx context.Context) {
 	}
 	for _, l := range a.lanes {
 		from, err := a.b.Floor(ctx, a.queue, l.consumer())
-		if err != nil {
-			continue // nobody has read this lane yet, or the server is away: next time
+		if err != nil && !errors.Is(err, bus.ErrNotFound) { // not found: nobody has read this lane yet
+			continue
 		}
 		seen := 0
 		ctx, stop := context.WithCancelCause(ctx)
