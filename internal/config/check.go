@@ -153,7 +153,7 @@ func (c *Config) checkLogins(k *checker) {
 			continue
 		}
 		same := slices.EqualFunc(a.Rate, c.Accounts[a.Login].Rate, func(x, y Rate) bool {
-			return x.Requests == y.Requests && x.Messages == y.Messages && x.Per == y.Per && x.Zone == y.Zone
+			return x.Requests == y.Requests && x.Messages == y.Messages && x.Per == y.Per && x.Zone == y.Zone && x.Model == y.Model
 		})
 		k.want(same, "providers."+name+".rate", "differs from that of %s, which has the same credentials: the provider counts them as one", a.Login)
 	}
@@ -197,6 +197,9 @@ func (k *checker) rate(key string, r *Rate) {
 		"must have either requests or messages, at least 1 (pause an account to stop it)")
 	k.want(r.Per.Duration > 0, key+".per", "is missing: say how long a window is, like 1s or day")
 	k.want(r.Zone == "" || r.Per.Day, key+".zone", "goes only with per: day")
+	k.want(slices.Contains([]string{"", "sliding", "fixed", "token_bucket", "paced"}, r.Model), key+".model",
+		"must be sliding, fixed, token_bucket or paced")
+	k.want(r.Model == "" || (r.Requests > 0 && !r.Per.Day), key+".model", "goes only with requests, and not with per: day")
 	loc, err := time.LoadLocation(r.Zone)
 	k.want(err == nil && r.Zone != "Local", key+".zone", "%q is not a time zone like Africa/Nairobi", r.Zone)
 	r.Location = loc

@@ -142,6 +142,8 @@ func TestErrorsNameFileLineKeyAndReason(t *testing.T) {
 		{"rate zero", in("rate: {requests: 0, per: 1s}"), "providers.cr.rate: must have either"},
 		{"empty rates", in("rate: []"), "providers.cr.rate: is an empty list"},
 		{"zone without day", in("rate: {requests: 5, per: 1s, zone: UTC}"), "providers.cr.rate.zone"},
+		{"model", in("rate: {requests: 5, per: 1s, model: leaky}"), "providers.cr.rate.model"},
+		{"model of messages", in("rate: {messages: 5, per: 1s, model: paced}"), "providers.cr.rate.model"},
 		{"zone", in("rate: {requests: 5, per: day, zone: Mars/Base}"), "Mars/Base"},
 		{"batch above cap", in("batch: {size: 101}"), "providers.cr.batch.size: must be 1 to 100"},
 		{"type", "providers: {x: {type: twilio}}", `providers.x.type: "twilio" is not one of bulksmsrates, cloudrebue`},

@@ -76,6 +76,9 @@ type Rate struct {
 	Messages int    `yaml:"messages,omitempty"`
 	Per      Window `yaml:"per"`
 	Zone     string `yaml:"zone,omitempty"`
+	// Model is how the provider counts requests: sliding (empty), fixed,
+	// token_bucket or paced.
+	Model string `yaml:"model,omitempty"`
 
 	// Location is the zone whose calendar day counts; UTC unless Zone says.
 	Location *time.Location `yaml:"-"`
