@@ -1,0 +1,78 @@
+package strength
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// With an empty queue a message leaves at once: nobody lingers while slots are
+// free. The queue being empty, dispatchers that ask for slots do not get into each
+// other's way either.
+func TestMessageLeavesAtOnce(t *testing.T) {
+	const (
+		perSecond = 100
+		limit     = 15 * time.Millisecond
+	)
+	for _, dispatchers := range []int{1, 4} {
+		t.Run(fmt.Sprint(dispatchers), func(t *testing.T) {
+			a := &acct{name: "cr", typ: "cloudrebue", prefix: "+", limit: 120}
+			c := up(t, []string{"demo"}, a)
+			c.dispatchers(dispatchers)
+			c.settle()
+			rounds, n := size(5, 2), size(1000, 300)
+			var p50, p99, calmest []time.Duration
+			for round := range rounds {
+				took, late := c.paced(a, perSecond, n, func(i int) env {
+					return env{"to": number(ke, round*n+i), "from": "ACME", "text": "hi"}
+				})
+				p50, p99 = append(p50, percentile(took, 0.5)), append(p99, percentile(took, 0.99))
+				if late <= calm {
+					calmest = append(calmest, p99[round])
+				}
+			}
+			median := percentile(p99, 0.5)
+			figure(t, fmt.Sprintf("%d messages/s into an empty queue, %d dispatchers", perSecond, dispatchers), "p99 ≤ "+ms(limit),
+				"p50 %s, p99 %s (medians of %d rounds, %d of them calm; best %s, worst %s)", ms(percentile(p50, 0.5)), ms(median), rounds, len(calmest), ms(p99[0]), ms(p99[len(p99)-1]))
+			if m := percentile(calmest, 0.5); m > limit {
+				t.Errorf("p99 %s in rounds in which the machine had the time", m)
+			}
+			a.within(t, 120, time.Second)
+		})
+	}
+}
+
+// paced submits n envelopes of one message at a rate, and returns how long each
+// took from its 202 to the gateway, and what share of plain timers was late.
+func (c *cluster) paced(a *acct, perSecond, n int, make func(i int) env) ([]time.Duration, float64) {
+	c.t.Helper()
+	type sent struct {
+		to string
+		at time.Time
+	}
+	timers := watchTimers(c.t)
+	before := a.messages()
+	accepted := newQueue[sent](n)
+	every := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer every.Stop()
+	for i := range n {
+		<-every.C
+		e := make(i)
+		accepted.Go(func() sent {
+			_, at := c.submit(e)
+			return sent{e["to"].(string), at}
+		})
+	}
+	all := accepted.wait()
+	c.taken(a, before+n, 30*time.Second)
+	seen := a.firstSeen()
+	took := []time.Duration{}
+	for _, s := range all {
+		at, ok := seen[s.to]
+		if !ok {
+			c.t.Errorf("%s was lost", s.to)
+		}
+		took = append(took, at.Sub(s.at))
+	}
+	return took, timers.share()
+}

@@ -1,0 +1,81 @@
+package strength
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// binDir is where TestMain has put the programs; set before any test runs.
+var binDir string
+
+// figures are what the tests measured, in order.
+var figures struct {
+	sync.Mutex
+	rows [][3]string
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(timersEnv) != "" {
+		keepTime()
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "tuma-strength-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "strength:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	args := []string{"build", "-ldflags", "-s -w", "-o", dir, "../../cmd/ingest", "../../cmd/dispatcher", "github.com/nats-io/nats-server/v2"}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "strength: go build: %v\n%s\n", err, out)
+		return 1
+	}
+	binDir = dir
+	eager()
+	code := m.Run()
+	table()
+	return code
+}
+
+func program(name string) string { return filepath.Join(binDir, name) }
+
+// full reports whether the tests run at full size.
+func full() bool { return os.Getenv("TUMA_STRENGTH") == "full" }
+
+// size is how much of something a test uses.
+func size(fullSize, small int) int {
+	if full() {
+		return fullSize
+	}
+	return small
+}
+
+// figure adds a row to the table that is printed at the end.
+func figure(t *testing.T, what, wanted, format string, args ...any) {
+	t.Helper()
+	got := fmt.Sprintf(format, args...)
+	figures.Lock()
+	defer figures.Unlock()
+	figures.rows = append(figures.rows, [3]string{what, wanted, got})
+	t.Logf("%s: %s (wanted: %s)", what, got, wanted)
+}
+
+func table() {
+	figures.Lock()
+	defer figures.Unlock()
+	if len(figures.rows) == 0 {
+		return
+	}
+	fmt.Printf("\n%-66s %-28s %s\n", "what", "wanted", "measured")
+	for _, r := range figures.rows {
+		fmt.Printf("%-66s %-28s %s\n", r[0], r[1], r[2])
+	}
+}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package strength
+
+import "syscall"
+
+// withParent has nothing to offer here: a test program that is killed may leave
+// processes behind.
+func withParent() *syscall.SysProcAttr { return nil }
+
+func eager() {}
+
+func usual(int) {}

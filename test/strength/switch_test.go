@@ -1,0 +1,290 @@
+package strength
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/simulator"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+)
+
+// record is one record of the journal and when it was stored.
+type record struct {
+	idempotency.Record
+	at time.Time
+}
+
+// journal returns the records of one kind.
+func (c *cluster) journal(kind idempotency.Kind) []record {
+	c.t.Helper()
+	s, err := c.bus.State(c.t.Context(), bus.JournalStream)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var out []record
+	err = c.bus.Range(c.t.Context(), bus.JournalStream, 1, int(s.LastSeq), func(m *bus.Msg) {
+		var r idempotency.Record
+		if json.Unmarshal(m.Data, &r) == nil && r.Kind == kind {
+			out = append(out, record{r, m.Time})
+		}
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+// owners counts the dispatchers that wrote intents between two instants.
+func (c *cluster) owners(from, to time.Time) int {
+	c.t.Helper()
+	seen := map[string]bool{}
+	for _, r := range c.journal(idempotency.Intent) {
+		if r.at.After(from) && r.at.Before(to) {
+			seen[r.Owner] = true
+		}
+	}
+	return len(seen)
+}
+
+// backlog queues enough for an account to send so many seconds at its limit.
+func (c *cluster) backlog(a *acct, seconds int, more ...func(env)) {
+	c.t.Helper()
+	for first := 0; first < a.limit*a.batch*seconds; first += 1000 {
+		c.submit(campaign(a.prefix+"7", first, 1000, more...))
+	}
+}
+
+// Redis is killed and starts anew, empty; then it is gone for good, until it is
+// back. No window holds too much at any of the switches.
+func TestRedisDiesAndComesBack(t *testing.T) {
+	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
+	c := up(t, []string{"demo"}, a)
+	c.backlog(a, size(90, 40))
+	c.dispatchers(size(4, 2))
+	c.settle()
+	pass(t, 2*time.Second)
+
+	for range size(3, 1) {
+		killed := time.Now()
+		c.redisServer.kill()
+		c.startRedis()
+		n := a.requests()
+		eventually(t, 10*time.Second, "sending goes on after Redis's quarantine", func() (bool, any) { return a.requests() > n+20, a.requests() })
+		figure(t, "Redis killed and started anew: sending again after", "3.1 s of quarantine", "%s", time.Since(killed).Round(10*time.Millisecond))
+		pass(t, 2*time.Second)
+	}
+	if got := c.journal(idempotency.Sender); len(got) != 0 {
+		t.Errorf("a restart of Redis made somebody send alone: %+v", got)
+	}
+
+	killed := time.Now()
+	c.redisServer.kill()
+	eventually(t, 10*time.Second, "somebody sends alone", func() (bool, any) {
+		s := c.journal(idempotency.Sender)
+		return len(s) > 0, s
+	})
+	declared := c.journal(idempotency.Sender)[0].at
+	figure(t, "Redis gone for all: degraded mode after", "≤ 5 s", "%s", declared.Sub(killed).Round(10*time.Millisecond))
+	if declared.Sub(killed) > 5*time.Second {
+		t.Errorf("degraded mode %s after Redis was gone", declared.Sub(killed))
+	}
+	n := a.requests()
+	eventually(t, 10*time.Second, "it sends", func() (bool, any) { return a.requests() > n+20, a.requests() })
+	from, timers := time.Now(), watchTimers(c.t)
+	pass(t, time.Duration(size(10, 3))*time.Second)
+	use := a.use(from, time.Now())
+	figure(t, "use without Redis", "reported", "%s%s", percent(use), excuse(timers.share()))
+	if k := c.owners(from, time.Now()); k != 1 {
+		t.Errorf("%d dispatchers sent without Redis", k)
+	}
+
+	back := time.Now()
+	c.startRedis()
+	eventually(t, 20*time.Second, "Redis's slots are in force again", func() (bool, any) {
+		s := c.journal(idempotency.Sender)
+		return len(s) > 1 && s[len(s)-1].Sender == "", s
+	})
+	n = a.requests()
+	eventually(t, 10*time.Second, "sending goes on by Redis's slots", func() (bool, any) { return a.requests() > n+20, a.requests() })
+	figure(t, "Redis back: its slots in use after", "by itself", "%s", time.Since(back).Round(10*time.Millisecond))
+	pass(t, 2*time.Second)
+	figure(t, "most in any second over all of Redis's deaths", "≤ 120", "%d", a.within(t, a.limit, time.Second))
+	a.agrees(t)
+}
+
+// A dispatcher that alone cannot reach Redis idles, and works again once it can.
+func TestRedisGoneForOneDispatcher(t *testing.T) {
+	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
+	c := up(t, []string{"demo"}, a)
+	c.backlog(a, size(60, 35))
+	wire := newWire(t, c.redis)
+	one := c.launch("dispatcher", wire.addr)
+	others := c.dispatchers(2)
+	c.ready(one)
+	c.settle()
+	pass(t, time.Second)
+	wire.set(false)
+	pass(t, time.Second)
+	from, timers := time.Now(), watchTimers(c.t)
+	pass(t, time.Duration(size(12, 5))*time.Second)
+	to := time.Now()
+	use := a.use(from, to)
+	figure(t, "Redis gone for one of 3 dispatchers: who sends", fmt.Sprint(len(others)), "%d, %s used%s", c.owners(from, to), percent(use), excuse(timers.share()))
+	if k := c.owners(from, to); k != len(others) {
+		t.Errorf("%d dispatchers sent while one was cut off from Redis", k)
+	}
+	if s := c.journal(idempotency.Sender); len(s) != 0 {
+		t.Errorf("somebody sends alone although the others have Redis: %+v", s)
+	}
+	wire.set(true)
+	eventually(t, 10*time.Second, "it works again", func() (bool, any) {
+		k := c.owners(to, time.Now())
+		return k == 1+len(others), k
+	})
+	a.within(t, a.limit, time.Second)
+	a.agrees(t)
+}
+
+// wire is a way to a server that can be cut.
+type wire struct {
+	addr string
+
+	mu    sync.Mutex
+	open  bool
+	conns map[net.Conn]struct{}
+}
+
+func newWire(t *testing.T, to string) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{addr: l.Addr().String(), open: true, conns: map[net.Conn]struct{}{}}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { w.join(in, to) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); w.set(false); work.Wait() })
+	return w
+}
+
+// join copies in both directions until either side ends or the wire is cut.
+func (w *wire) join(in net.Conn, to string) {
+	defer in.Close()
+	out, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	w.mu.Lock()
+	if !w.open {
+		w.mu.Unlock()
+		return
+	}
+	w.conns[in], w.conns[out] = struct{}{}, struct{}{}
+	w.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+	both.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
+	both.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, in)
+	delete(w.conns, out)
+}
+
+func (w *wire) set(open bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open = open; !open {
+		for c := range w.conns {
+			_ = c.Close()
+		}
+	}
+}
+
+// A 429 pauses all dispatchers for as long as it says, in either form.
+func TestThrottledPausesEverybody(t *testing.T) {
+	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
+	c := up(t, []string{"demo"}, a)
+	c.backlog(a, size(40, 30))
+	c.dispatchers(size(4, 2))
+	c.settle()
+	for _, form := range []string{"3", "date"} {
+		began := time.Now()
+		if err := a.sim.SetFaults(simulator.Fault{Kind: "throttle", Next: 1, RetryAfter: form}); err != nil {
+			t.Fatal(err)
+		}
+		var at time.Time
+		eventually(t, 10*time.Second, "a 429", func() (bool, any) {
+			for e := range a.sim.Ledger().Each(a.typ) {
+				if e.Status == 429 && e.Time.After(began) {
+					at = e.Time
+				}
+			}
+			return !at.IsZero(), nil
+		})
+		until := at.Add(3 * time.Second)
+		if form == "date" { // it tells whole seconds
+			until = at.Add(2 * time.Second).Truncate(time.Second)
+			if until.Sub(at) < 1500*time.Millisecond {
+				until = at.Add(time.Second) // the least that a 429 pauses
+			}
+		}
+		n := a.requests()
+		eventually(t, 10*time.Second, "sending goes on", func() (bool, any) { return time.Now().After(until) && a.requests() > n+20, a.requests() })
+		early, last := 0, time.Duration(0)
+		for _, x := range a.arrivals() {
+			if since := x.Sub(at); since > 0 && x.Before(until) {
+				early, last = early+1, since
+			}
+		}
+		figure(t, "429 with Retry-After as "+form+": requests in the pause", "what was leased (≤ 13)", "%d, the last after %s", early, ms(last))
+		if last > 250*time.Millisecond {
+			t.Errorf("Retry-After as %s: a request %s after the 429, told to wait for %s", form, last, until.Sub(at))
+		}
+		if err := a.sim.SetFaults(); err != nil {
+			t.Fatal(err)
+		}
+		pass(t, time.Second)
+	}
+	a.within(t, a.limit, time.Second)
+}
+
+// A gateway that takes two seconds for each answer does not cost use, and urgent
+// messages find a free place.
+func TestSlowGatewayCostsNoUse(t *testing.T) {
+	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
+	c := up(t, []string{"demo"}, a)
+	if err := a.sim.SetFaults(simulator.Fault{Kind: "latency", Delay: simulator.Duration(2 * time.Second), After: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.backlog(a, size(40, 20), priority("bulk"))
+	c.dispatchers(1)
+	c.settle()
+	pass(t, 3*time.Second)
+	from, timers := time.Now(), watchTimers(c.t)
+	n := size(100, 30)
+	urgent, _ := c.paced(a, 10, n, func(i int) env {
+		return env{"to": number(ke, 5_000_000+i), "from": "ACME", "text": "Your code", "priority": "high"}
+	})
+	use, late := a.use(from, time.Now()), timers.share()
+	figure(t, "a gateway that takes 2 s to answer", "≥ 97% used", "%s; urgent messages p99 %s%s", percent(use), ms(percentile(urgent, 0.99)), excuse(late))
+	if use < 0.97 && late <= calm {
+		t.Errorf("%s used on a machine that had the time", percent(use))
+	}
+	a.within(t, a.limit, time.Second)
+}
