@@ -96,6 +96,7 @@ func TestDead(t *testing.T) {
 		"GET /v1/dead/9":         say(200, item("9")),
 		"POST /v1/dead/9/replay": say(202, `{"id":"ENV9","messages":2}`),
 		"POST /v1/dead/8/replay": say(409, `{"code":"uncertain","detail":"may have been sent; force=true"}`),
+		"POST /v1/dead/6/replay": say(202, `{"id":"","messages":0,"skipped":{"submitted":1,"delivered":2}}`),
 		"DELETE /v1/dead/9":      say(204, ""),
 	})
 	dead := func(args ...string) result {
@@ -114,6 +115,9 @@ func TestDead(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if r := dead("replay", "--force", "9"); r.code != 0 || a.got()[len(a.got())-1].URI != "/v1/dead/9/replay?force=true" {
+		t.Errorf("%+v", r)
+	}
+	if r := dead("replay", "--force", "6"); r.code != 0 || r.out != "6 replayed (0 messages; 2 skipped: delivered meanwhile; 1 skipped: submitted meanwhile)\n" {
 		t.Errorf("%+v", r)
 	}
 	if r := dead("drop", "9"); r.code != 0 || r.out != "9 dropped\n" {

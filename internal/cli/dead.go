@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -26,6 +28,7 @@ type deadItem struct {
 	Reason   string               `json:"reason"`
 	Tenant   string               `json:"tenant"`
 	Messages int                  `json:"messages"`
+	Settled  int                  `json:"settled"`
 	Error    *envelope.EventError `json:"error"`
 }
 
@@ -51,6 +54,7 @@ func (t *tuma) deadCommand() *cobra.Command {
 func (t *tuma) deadList() *cobra.Command {
 	var account, why string
 	var limit int
+	var settled bool
 	c := t.jsonFlag(&cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, newest first",
@@ -66,6 +70,9 @@ func (t *tuma) deadList() *cobra.Command {
 					q.Set(k, v)
 				}
 			}
+			if settled {
+				q.Set("settled", "true")
+			}
 			items, more, err := c.deadItems(cmd.Context(), q, limit)
 			if err != nil {
 				return err
@@ -75,6 +82,7 @@ func (t *tuma) deadList() *cobra.Command {
 	})
 	c.Flags().StringVar(&account, "account", "", "of this `ACCOUNT` only; none: before routing")
 	c.Flags().StringVar(&why, "reason", "", "refused, uncertain or poison only")
+	c.Flags().BoolVar(&settled, "settled", false, "also letters all of whose messages were sent after all")
 	c.Flags().IntVar(&limit, "limit", 100, "how many at most")
 	return c
 }
@@ -113,8 +121,8 @@ func (t *tuma) tellDead(items []json.RawMessage, more bool) error {
 		if d.Error != nil {
 			why = reason(d.Error.Code, strings.TrimSpace(d.Error.ProviderCode+" "+d.Error.Detail))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", clean(d.ID), d.Time.Local().Format(time.DateTime),
-			clean(d.Reason), clean(d.Account), clean(d.Tenant), d.Messages, why)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(d.ID), d.Time.Local().Format(time.DateTime),
+			clean(d.Reason), clean(d.Account), clean(d.Tenant), d.size(), why)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -123,6 +131,14 @@ func (t *tuma) tellDead(items []json.RawMessage, more bool) error {
 		fmt.Fprintln(t.Stderr, "there are more; see --limit")
 	}
 	return nil
+}
+
+// size is how many messages a letter has, and how many of them need nothing more.
+func (d *deadItem) size() string {
+	if d.Settled == 0 {
+		return strconv.Itoa(d.Messages)
+	}
+	return fmt.Sprintf("%d (%d sent)", d.Messages, d.Settled)
 }
 
 func (t *tuma) deadShow() *cobra.Command {
@@ -154,7 +170,7 @@ func (t *tuma) deadReplay() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replay ID...",
 		Short: "Send dead letters again, as new messages",
-		Long:  "replay submits the messages of dead letters again; each gets a new id and replay_of.\nWhat may have been sent (reason uncertain) is only replayed with --force, since it\ncould arrive twice.",
+		Long:  "replay submits the messages of dead letters again; each gets a new id and replay_of.\nWhat may have been sent (reason uncertain) is only replayed with --force, since it\ncould arrive twice. What reports have since said was sent is never sent again.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.each(cmd.Context(), args, func(c *Client, id string) error {
@@ -163,12 +179,17 @@ func (t *tuma) deadReplay() *cobra.Command {
 					path += "?force=true"
 				}
 				var a struct {
-					ID       string `json:"id"`
-					Messages int    `json:"messages"`
+					ID       string                  `json:"id"`
+					Messages int                     `json:"messages"`
+					Skipped  map[envelope.Status]int `json:"skipped"`
 				}
 				err := c.call(cmd.Context(), http.MethodPost, path, nil, nil, &a)
 				if err == nil {
-					t.printf("%s replayed as %s (%s)\n", clean(id), clean(a.ID), plural(a.Messages, "message"))
+					as := ""
+					if a.Messages > 0 {
+						as = " as " + clean(a.ID)
+					}
+					t.printf("%s replayed%s (%s%s)\n", clean(id), as, plural(a.Messages, "message"), skipped(a.Skipped))
 				}
 				return err
 			})
@@ -176,6 +197,15 @@ func (t *tuma) deadReplay() *cobra.Command {
 	}
 	c.Flags().BoolVar(&force, "force", false, "also what may have been sent already")
 	return c
+}
+
+// skipped says which messages were not sent again, and why.
+func skipped(by map[envelope.Status]int) string {
+	var b strings.Builder
+	for _, s := range slices.Sorted(maps.Keys(by)) {
+		fmt.Fprintf(&b, "; %d skipped: %s meanwhile", by[s], clean(string(s)))
+	}
+	return b.String()
 }
 
 func (t *tuma) deadDrop() *cobra.Command {

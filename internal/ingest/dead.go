@@ -2,16 +2,12 @@ package ingest
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -27,6 +23,7 @@ type DeadView struct {
 	EnvelopeID string               `json:"envelope_id,omitempty"`
 	Messages   int                  `json:"messages"`
 	MessageIDs []string             `json:"message_ids,omitempty"`
+	Settled    int                  `json:"settled,omitempty"` // messages of which is known by now that they were sent
 	Error      *envelope.EventError `json:"error,omitempty"`
 	Letter     *envelope.DeadLetter `json:"letter,omitempty"`
 }
@@ -59,9 +56,14 @@ func (in *Ingest) getDeadLetters(w http.ResponseWriter, r *http.Request) error {
 			return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "cursor is none of ours")
 		}
 	}
+	all, err := flag(r, "settled")
+	if err != nil {
+		return err
+	}
 	wanted := func(v *DeadView) bool {
 		account, reason := q.Get("account"), envelope.DeadReason(q.Get("reason"))
-		return (account == "" || account == v.Account) && (reason == "" || reason == v.Reason)
+		open := all || v.Messages == 0 || v.Settled < v.Messages
+		return open && (account == "" || account == v.Account) && (reason == "" || reason == v.Reason)
 	}
 	page := DeadPage{Dead: []DeadView{}}
 	for range deadWindows {
@@ -93,7 +95,7 @@ func (in *Ingest) deadBefore(ctx context.Context, before, first uint64, limit in
 		return before, err
 	}
 	for _, m := range slices.Backward(found) {
-		v := deadView(m, false)
+		v := in.deadView(m, false)
 		if !wanted(&v) {
 			continue
 		}
@@ -110,7 +112,7 @@ func (in *Ingest) getDeadLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, typeJSON, deadView(m, true))
+	writeJSON(w, http.StatusOK, typeJSON, in.deadView(m, true))
 	return nil
 }
 
@@ -143,7 +145,7 @@ func (in *Ingest) deadLetter(r *http.Request) (*bus.Msg, error) {
 	return m, nil
 }
 
-func deadView(m *bus.Msg, whole bool) DeadView {
+func (in *Ingest) deadView(m *bus.Msg, whole bool) DeadView {
 	v := DeadView{ID: strconv.FormatUint(m.Seq, 10), Time: m.Time}
 	letter := new(envelope.DeadLetter)
 	if err := json.Unmarshal(m.Data, letter); err != nil {
@@ -155,93 +157,13 @@ func deadView(m *bus.Msg, whole bool) DeadView {
 		v.EnvelopeID, v.Messages = p.ID, len(p.Messages)
 		for i := range p.Messages {
 			v.MessageIDs = append(v.MessageIDs, envelope.MessageID(p.ID, p.Messages[i].Index))
+			if in.sent(letter, i) != "" {
+				v.Settled++
+			}
 		}
 	}
 	if whole {
 		v.Letter = letter
 	}
 	return v
-}
-
-// Replayed is a message that a replay made.
-type Replayed struct {
-	ID       string `json:"id"`
-	ReplayOf string `json:"replay_of"`
-}
-
-// postReplay sends a dead letter's messages as new ones and removes the letter.
-// A letter whose messages may have been sent needs force: the handset may get
-// them twice.
-func (in *Ingest) postReplay(w http.ResponseWriter, r *http.Request) error {
-	force, err := flag(r, "force")
-	if err != nil {
-		return err
-	}
-	m, err := in.deadLetter(r)
-	if err != nil {
-		return err
-	}
-	var letter envelope.DeadLetter
-	if err := json.Unmarshal(m.Data, &letter); err != nil || letter.Piece == nil {
-		return problem(http.StatusConflict, codeConflict, "what could not be read cannot be replayed")
-	}
-	if letter.Reason != envelope.DeadRefused && !force {
-		return problem(http.StatusConflict, codeConflict, "it may have been sent; replay with force=true to risk sending it twice")
-	}
-	if in.tenants[letter.Piece.Tenant] == nil {
-		return problem(http.StatusConflict, codeConflict, "its tenant is not configured any more")
-	}
-	made, err := in.replay(r.Context(), m.Seq, letter.Piece)
-	if err != nil {
-		return err
-	}
-	if err := in.bus.Delete(r.Context(), bus.DeadStream, m.Seq); err != nil {
-		return unavailable(err)
-	}
-	in.log.InfoContext(r.Context(), "dead letter replayed", "dead", m.Seq, "tenant", letter.Tenant, "messages", len(made))
-	answer := struct {
-		ID       string     `json:"id"` // of the first new message
-		Messages int        `json:"messages"`
-		Replayed []Replayed `json:"replayed"`
-	}{Messages: len(made), Replayed: made}
-	if len(made) > 0 {
-		answer.ID = made[0].ID
-	}
-	writeJSON(w, http.StatusAccepted, typeJSON, answer)
-	return nil
-}
-
-// replay stores each message of p as a new envelope of its own. A replay that
-// fails half-way is repeated without harm within the bus's window: a message's
-// second copy has the id of the first.
-func (in *Ingest) replay(ctx context.Context, letter uint64, p *envelope.Piece) ([]Replayed, error) {
-	var made []Replayed
-	for i := range p.Messages {
-		now := in.now()
-		one := *p
-		one.ID = ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
-		one.Origin, one.Account, one.Route, one.SendAt, one.SupersedeKey = nil, "", nil, nil, ""
-		one.Attempts, one.RetryOf = 0, 0
-		one.AcceptedAt, one.ExpiresAt = now.UTC(), now.UTC().Add(envelope.DefaultTTL)
-		one.ReplayOf = envelope.MessageID(p.ID, p.Messages[i].Index)
-		one.Messages = []envelope.Message{p.Messages[i]}
-		one.Messages[0].Index = 0
-		ack, err := in.storeWhole(ctx, &one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf), "")
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		if ack.Duplicate {
-			continue
-		}
-		origin, err := in.origin(ctx, ack.Stream, ack.Seq)
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		in.status.Register(&one, origin)
-		if err := in.tellAccepted(ctx, origin, &one); err != nil {
-			return nil, unavailable(err)
-		}
-		made = append(made, Replayed{envelope.MessageID(one.ID, 0), one.ReplayOf})
-	}
-	return made, nil
 }

@@ -175,6 +175,85 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
+// TestReplayLeavesAloneWhatWasSent: an uncertain message of which a report has
+// come since is not sent again, whatever the operator forces.
+func TestReplayLeavesAloneWhatWasSent(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	reported := func(s envelope.Status, id string) {
+		data := envelope.AppendEvent(nil, &envelope.Event{
+			ID: string(s) + id, Time: time.Now(), Tenant: "acme", Status: s, Provider: "ke",
+			Messages: []envelope.EventMessage{{ID: id, EnvelopeID: "01OLD", To: "+254712345678"}},
+		})
+		r.publish(bus.EventSubject("acme", string(s)), string(data))
+		r.eventually("known", func() bool { got, _ := r.status.Current(id); return got == s })
+	}
+	list := func(query string) []ingest.DeadView {
+		var page ingest.DeadPage
+		r.do("k-ops", http.MethodGet, "/v1/dead"+query, "").into(t, &page)
+		return page.Dead
+	}
+	replay := func(id string) (out ingest.ReplayAnswer) {
+		t.Helper()
+		a := r.do("k-ops", http.MethodPost, "/v1/dead/"+id+"/replay?force=true", "")
+		if a.status != http.StatusAccepted {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		a.into(t, &out)
+		return out
+	}
+	half := r.bury(envelope.DeadUncertain)
+	reported(envelope.Delivered, "01OLD-4")
+	if l := list(""); len(l) != 1 || l[0].Settled != 1 {
+		t.Errorf("half of it is settled: %+v", l)
+	}
+	a := replay(half)
+	if a.Messages != 1 || a.Skipped[envelope.Delivered] != 1 || a.Replayed[0].ReplayOf != "01OLD-7" {
+		t.Errorf("%+v", a)
+	}
+	r.queue("ke", 1)
+
+	whole := r.bury(envelope.DeadUncertain)
+	reported(envelope.Submitted, "01OLD-7")
+	if l := list(""); len(l) != 0 {
+		t.Errorf("nothing is open: %+v", l)
+	}
+	if l := list("?settled=true"); len(l) != 1 || l[0].Settled != 2 {
+		t.Errorf("asked for all: %+v", l)
+	}
+	if a := replay(whole); a.Messages != 0 || a.ID != "" || a.Skipped[envelope.Submitted] != 1 || a.Skipped[envelope.Delivered] != 1 {
+		t.Errorf("%+v", a)
+	}
+	r.queue("ke", 1)
+}
+
+// TestReplayAsksTheJournal: what was settled is known there when its statuses are
+// forgotten.
+func TestReplayAsksTheJournal(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	id := r.bury(envelope.DeadUncertain)
+	seq, _, err := r.journal.Append(t.Context(), idempotency.Record{
+		Kind: idempotency.Intent, Account: "ke", LeaseMillis: 60_000, Spans: []idempotency.Span{{Stream: "SMS_SUBMIT_acme", Seq: 1, First: 4, End: 5}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []idempotency.State{idempotency.Unsettled, idempotency.Closed} {
+		_, _, err = r.journal.Append(t.Context(), idempotency.Record{
+			Kind: idempotency.Outcome, Account: "ke", Intent: seq, Runs: []idempotency.Run{{N: 1, To: to}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var a ingest.ReplayAnswer
+	r.do("k-ops", http.MethodPost, "/v1/dead/"+id+"/replay?force=true", "").into(t, &a)
+	if a.Messages != 1 || a.Skipped[envelope.Submitted] != 1 || a.Replayed[0].ReplayOf != "01OLD-7" {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestEventStream(t *testing.T) {
 	t.Parallel()
 	r := start(t)
