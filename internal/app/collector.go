@@ -14,7 +14,8 @@ import (
 
 // RunCollector runs the program that providers call.
 func RunCollector(ctx context.Context, p cli.Params) error {
-	k, err := newKit(ctx, p, nil, "")
+	// Reports are matched by outcomes of the last three days.
+	k, err := newKit(ctx, p, nil, "", true)
 	if err != nil {
 		return err
 	}

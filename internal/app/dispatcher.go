@@ -14,7 +14,7 @@ import (
 
 // RunDispatcher runs the program that sends.
 func RunDispatcher(ctx context.Context, p cli.Params) error {
-	k, err := newKit(ctx, p, nil, "")
+	k, err := newKit(ctx, p, nil, "", false)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,7 @@ func (k *kit) dispatcher() error {
 	}
 	d := dispatch.New(o)
 	k.add("dispatch", func(ctx context.Context) error { return d.Run(ctx, service.Work(ctx)) }, nil)
+	k.add("checkpoints", k.journal.Checkpoint, nil)
 	k.add("state", func(ctx context.Context) error { return k.shareState(ctx, d) }, nil)
 	return nil
 }

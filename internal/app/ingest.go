@@ -20,7 +20,7 @@ import (
 
 // RunIngest runs the program that takes submissions.
 func RunIngest(ctx context.Context, p cli.Params) error {
-	k, err := newKit(ctx, p, nil, "")
+	k, err := newKit(ctx, p, nil, "", false)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,9 @@ type kit struct {
 }
 
 // newKit connects to nothing yet: what it returns can be wired, and works once
-// its parts run. server is the embedded NATS server, or nil.
-func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAddr string) (*kit, error) {
+// its parts run. server is the embedded NATS server, or nil. whole: somebody in
+// this process must see the journal from its beginning.
+func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAddr string, whole bool) (*kit, error) {
 	cfg := p.Config
 	k := &kit{p: p, cfg: cfg, health: &service.Health{}}
 	otlp, err := cfg.Telemetry.OTLP.Resolve()
@@ -76,7 +77,7 @@ func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAdd
 	if k.redis, err = connectRedis(cfg, redisAddr); err != nil {
 		return nil, err
 	}
-	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log})
+	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log, Whole: whole})
 	k.status = status.New(status.Options{Log: k.log})
 	if err := k.base(ctx); err != nil {
 		k.bus.Close()

@@ -50,7 +50,7 @@ func RunUp(ctx context.Context, p cli.Params) error {
 		return err
 	}
 	defer stopRedis()
-	k, err := newKit(ctx, p, server, redisAddr)
+	k, err := newKit(ctx, p, server, redisAddr, true)
 	if err != nil {
 		return err
 	}

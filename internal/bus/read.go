@@ -81,6 +81,20 @@ func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) 
 	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: unpacked(raw.Subject, Header(raw.Header), raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
 }
 
+// Last reads the last message on a subject. ErrNotFound: there is none.
+func (b *Bus) Last(ctx context.Context, stream, subject string) (*Msg, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := s.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return nil, typed("last of "+subject, err)
+	}
+	h := Header(raw.Header)
+	return &Msg{Subject: raw.Subject, Header: h, Data: unpacked(raw.Subject, h, raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
+}
+
 // Range reads up to n messages from sequence from on, in order, in one request
 // (the server's batched direct get), and hands them to fn. Messages that are
 // gone are left out.

@@ -11,7 +11,7 @@ import (
 // this version's settings. Every program calls it, so start order does not
 // matter; calling it again changes nothing.
 func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) error {
-	configs := append([]jetstream.StreamConfig(nil), fixed...)
+	configs := append([]jetstream.StreamConfig{checkpointConfig}, fixed...)
 	for _, t := range tenants {
 		configs = append(configs, submitConfig(t))
 	}

@@ -16,6 +16,9 @@ const (
 	EventStream    = "SMS_EVENTS"
 	InboundStream  = "SMS_INBOUND"
 	DeadStream     = "SMS_DEAD"
+
+	CheckpointStream  = "SMS_CHECKPOINT"
+	CheckpointSubject = "sms.checkpoint.journal"
 )
 
 // SubmitStream is the stream of what a tenant publishes.
@@ -82,6 +85,12 @@ var fixed = []jetstream.StreamConfig{
 	{Name: EventStream, Subjects: []string{"sms.event.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
 	{Name: InboundStream, Subjects: []string{"sms.inbound.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
 	{Name: DeadStream, Subjects: []string{"sms.dead.>"}, MaxAge: 30 * day, Duplicates: 2 * time.Minute, AllowDirect: true},
+}
+
+// checkpointConfig keeps the last two: they have no age, as a journal may stand
+// still for longer than anything else is kept.
+var checkpointConfig = jetstream.StreamConfig{
+	Name: CheckpointStream, Subjects: []string{"sms.checkpoint.>"}, MaxMsgsPerSubject: 2, AllowDirect: true,
 }
 
 // submitConfig lists the priorities, so that a subject that no consumer reads

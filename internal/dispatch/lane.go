@@ -126,9 +126,7 @@ func (l *lane) waitOpen(ctx context.Context) bool {
 // it is paused, or another dispatcher sends alone. Reading the queue then would
 // only keep them from it.
 func (a *account) resting() bool {
-	a.pace.mu.Lock()
-	sender := a.pace.sender
-	a.pace.mu.Unlock()
+	sender := a.j.Sender(a.o.Name)
 	return a.j.Paused(a.o.Name) || (sender != "" && sender != a.j.Owner())
 }
 

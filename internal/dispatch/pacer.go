@@ -23,7 +23,6 @@ type pacer struct {
 	a *account
 
 	mu     sync.Mutex
-	sender string    // the single sender; empty: Redis
 	from   time.Time // when the regime may begin
 	others time.Time // when another dispatcher's intent was last seen
 	down   time.Time // since when Redis has not answered us; zero: it does
@@ -40,7 +39,7 @@ const (
 var errNotSender = errors.New("dispatch: another dispatcher sends alone while Redis is gone")
 
 // watch is a journal.Watcher.
-func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect) {
+func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempotency.Effect) {
 	if r.Account != p.a.o.Name {
 		return
 	}
@@ -52,10 +51,9 @@ func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempote
 			p.others = time.Now()
 		}
 	case idempotency.Sender:
-		if e.Acted == 0 {
-			return // somebody was faster
-		}
-		if p.sender = r.Sender; time.Since(at) < longAgo {
+		// Also one that came too late, or was in the checkpoint that we began with:
+		// waiting is always right.
+		if time.Since(at) < longAgo {
 			p.from = time.Now().Add(p.a.o.Hold)
 		}
 	}
@@ -64,8 +62,9 @@ func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempote
 // next returns the next slot under the regime in force.
 func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error) {
 	p.mu.Lock()
-	sender, from := p.sender, p.from
+	from := p.from
 	p.mu.Unlock()
+	sender := p.a.j.Sender(p.a.o.Name)
 	if wait := time.Until(from); wait > 0 {
 		return ratelimit.Slot{}, &ratelimit.PausedError{Until: from}
 	}
@@ -131,7 +130,7 @@ func (p *pacer) consider(ctx context.Context) {
 		return // a limit that counts: alone it would begin at zero
 	}
 	p.mu.Lock()
-	sender := p.sender
+	sender := p.a.j.Sender(p.a.o.Name)
 	down := !p.down.IsZero() && time.Since(p.down) >= silence
 	quiet := time.Since(p.others) >= silence && time.Since(p.from) >= silence // nobody could send before from
 	p.mu.Unlock()
@@ -171,9 +170,7 @@ func (p *pacer) declare(ctx context.Context, was, sender string) {
 
 // degraded reports whether the account has a single sender.
 func (p *pacer) degraded() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sender != ""
+	return p.a.j.Sender(p.a.o.Name) != ""
 }
 
 // anythingWaits looks for messages here and in the queue.

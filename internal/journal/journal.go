@@ -25,10 +25,14 @@ type Options struct {
 	Owner string // this process, unique among all that ever lived
 	Now   func() time.Time
 	Log   *slog.Logger
+	// Whole reads the journal from its beginning, checkpoint or not: for watchers
+	// that must see all of it.
+	Whole bool
 }
 
-// Watcher sees every record after it was folded, in order, on the tail's
-// goroutine; at is when the bus stored it. It must be quick and must not call
+// Watcher sees records after they were folded, in order, on the tail's
+// goroutine; at is when the bus stored it. The effect of a record that a
+// checkpoint knew already is not known: it is zero. It must be quick and must not call
 // the Journal.
 type Watcher func(seq uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect)
 
@@ -44,6 +48,8 @@ type Journal struct {
 
 	mu      sync.Mutex
 	fold    *idempotency.Fold
+	next    uint64               // the first sequence that the watchers have not seen
+	marks   []mark               // places in the journal, a minute apart, for checkpoints
 	readAt  map[uint64]time.Time // when this tail read the intents that are still open: leases count from here
 	waiters map[string]chan<- applied
 	orphans map[string]struct{} // ids of intents that nobody waits for any more and that have not come
@@ -105,8 +111,13 @@ func (j *Journal) tail(ctx context.Context, caught func()) error {
 		return err
 	}
 	j.epoch.Store(epoch)
+	if !j.o.Whole {
+		if err := j.restore(ctx, epoch); err != nil {
+			return err
+		}
+	}
 	j.mu.Lock()
-	from := j.fold.Last() + 1
+	from := max(1, j.next)
 	j.mu.Unlock()
 	return j.bus.Tail(ctx, bus.Tail{Stream: bus.JournalStream, From: from}, j.apply, caught)
 }
@@ -121,11 +132,13 @@ func (j *Journal) apply(m *bus.Msg) {
 	}
 	id := m.Get("Nats-Msg-Id")
 	j.mu.Lock()
-	if m.Seq <= j.fold.Last() {
+	if m.Seq < j.next {
 		j.mu.Unlock()
 		return
 	}
-	e := j.fold.Apply(m.Seq, r)
+	j.next = m.Seq + 1
+	j.remember(m.Seq, m.Time)
+	e := j.fold.Apply(m.Seq, r) // nothing, for what a checkpoint knew already
 	j.note(m.Seq, &r)
 	if w := j.waiters[id]; w != nil {
 		w <- applied{m.Seq, e} // has room; told under mu, so that whoever gives up knows that it came
@@ -306,6 +319,13 @@ func (j *Journal) Paused(account string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.fold.Paused(account)
+}
+
+// Sender is the only process that may send for an account; empty: all.
+func (j *Journal) Sender(account string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.Sender(account)
 }
 
 // Unsettled counts the messages of an account that are uncertain.
