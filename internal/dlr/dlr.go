@@ -71,7 +71,7 @@ const (
 	Parked      Class = "parked"      // belongs to no message yet
 	Unmatched   Class = "unmatched"   // given up after three days
 	Quarantined Class = "quarantined" // names a message that its batch does not have
-	Unsaid      Class = "unsaid"      // says nothing that settles a message
+	Unsaid      Class = "unsaid"      // says nothing of a message, or nothing of one that anything is known of
 	Poison      Class = "poison"      // cannot be read; a dead letter
 	Homeless    Class = "homeless"    // inbound to a number that no tenant has
 )
@@ -110,6 +110,7 @@ type Collector struct {
 	batches  *batches
 	seen     *recent // callbacks that are stored already
 	inbound  *recent // messages from handsets that are published already
+	remarked *recent // words on messages that are told already
 	ready    atomic.Bool
 }
 
@@ -142,7 +143,7 @@ func New(o Options) (*Collector, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	c := &Collector{o: o, accounts: map[string]*account{}, seen: newRecent(seenAtMost), inbound: newRecent(seenAtMost)}
+	c := &Collector{o: o, accounts: map[string]*account{}, seen: newRecent(seenAtMost), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
 	c.batches = newBatches(o.Bus, cachedMessages)
 	for _, in := range o.Accounts {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}

@@ -61,6 +61,26 @@ func TestReportBeforeTheAnswerWaitsForIt(t *testing.T) {
 	w.wantTold("submitted E-0", "delivered E-0")
 }
 
+// What a report brings about is dated when it is told, which is after what it had
+// to wait for.
+func TestEventsAreDatedInTheirOrder(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}})
+	in := w.intend(w.queue("E", number(1)))
+	w.report(w.path(in), delivered(providers.Report{To: number(1)}))
+	w.until(func() bool { return w.counts.of(dlr.Stored) == 1 })
+	d := journal.OutcomeDetail{Time: time.Now().UTC(), Default: journal.MessageResult{Status: envelope.Uncertain, Code: "uncertain"}}
+	w.tellOutcome(in, 1, idempotency.Unsettled, &d)
+	w.wantTold("uncertain E-0", "submitted E-0", "delivered E-0")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := 1; i < len(w.events); i++ {
+		if w.events[i].Time.Before(w.events[i-1].Time) {
+			t.Errorf("%s at %s after %s at %s", w.events[i].Status, w.events[i].Time, w.events[i-1].Status, w.events[i-1].Time)
+		}
+	}
+}
+
 // A dispatcher may die between an outcome and its events: the report does not
 // wait for ever.
 func TestReportTellsSubmittedIfNobodyDoes(t *testing.T) {
@@ -269,8 +289,28 @@ func TestUnknownWordChangesNothing(t *testing.T) {
 	in := w.intend(w.queue("E", number(1)))
 	w.outcome(in, 1, idempotency.Closed, submitted("b"))
 	w.report(w.path(in), providers.Report{To: number(1), Code: "WHAT"}, providers.Report{To: number(1), Status: providers.ReportPending})
-	w.until(func() bool { return w.counts.of(dlr.Unsaid) == 2 })
-	w.wantTold("submitted E-0")
+	w.until(func() bool { return w.counts.of(dlr.Unsaid) == 1 && w.counts.of(dlr.Matched) == 1 })
+	w.report(w.path(in), providers.Report{To: number(1), Code: "WHAT", Time: "later"})
+	w.until(func() bool { return w.counts.of(dlr.Matched) == 2 })
+	w.report(w.path(in), delivered(providers.Report{To: number(1)}))
+	w.report(w.path(in), providers.Report{To: number(1), Code: "EVER"})
+	w.wantTold("submitted E-0", "submitted E-0", "delivered E-0", "delivered E-0")
+	w.until(func() bool { m, _ := w.statuses.Message(tenant, "E-0"); return len(m.History) == 5 })
+	m, _ := w.statuses.Message(tenant, "E-0")
+	if h := m.History; m.Status != envelope.Delivered || h[2].Detail != "report: WHAT" || h[4].Detail != "report: EVER" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// TestUnknownWordWaitsForTheAnswer: there is no status yet to remark on.
+func TestUnknownWordWaitsForTheAnswer(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}})
+	in := w.intend(w.queue("E", number(1)))
+	w.report(w.path(in), providers.Report{To: number(1), Code: "WHAT"})
+	w.until(func() bool { return w.counts.of(dlr.Stored) == 1 })
+	w.outcome(in, 1, idempotency.Closed, submitted("b"))
+	w.wantTold("submitted E-0", "submitted E-0")
 }
 
 func TestUnreadableBecomesADeadLetter(t *testing.T) {

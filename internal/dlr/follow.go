@@ -154,7 +154,7 @@ func (c *Collector) parse(a *account, m *bus.Msg) callback {
 	reports, err := parseReports(a.reporter, cb)
 	out.poison = err
 	for _, r := range reports {
-		out.items = append(out.items, item{report: r, batch: batch, at: cb.Time, tries: int(m.Delivered)})
+		out.items = append(out.items, item{report: r, batch: batch, tries: int(m.Delivered)})
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package dlr
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
@@ -15,9 +14,8 @@ import (
 // item is one report on its way to its message.
 type item struct {
 	report providers.Report
-	batch  string    // proved by the URL; else empty
-	at     time.Time // when it arrived
-	tries  int       // how often it was looked at
+	batch  string // proved by the URL; else empty
+	tries  int    // how often it was looked at
 
 	b     *batch // the message it was matched to
 	pos   int

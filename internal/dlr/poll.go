@@ -134,10 +134,10 @@ func (c *Collector) poll(ctx context.Context, a *account, b *batch, id string) (
 	if err != nil {
 		return false, err
 	}
-	now, batchID := c.o.Now().UTC(), journal.BatchID(c.o.Journal.Epoch(), b.seq)
+	batchID := journal.BatchID(c.o.Journal.Epoch(), b.seq)
 	items := make([]item, len(reports))
 	for i, r := range reports {
-		items[i] = item{report: r, batch: batchID, at: now, tries: patience}
+		items[i] = item{report: r, batch: batchID, tries: patience}
 	}
 	if err := c.settle(ctx, a, items); err != nil {
 		return false, err

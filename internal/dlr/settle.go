@@ -22,19 +22,26 @@ const patience = 6
 // class; those that are Matched are done with. An error is trouble with the
 // bus: everything may be settled again.
 func (c *Collector) settle(ctx context.Context, a *account, items []item) error {
-	var found []*item
+	var found, remarks []*item
 	for i := range items {
 		it := &items[i]
-		if wanted(it.report.Status) == "" {
+		remark := it.report.Status == providers.ReportUnknown && it.report.Code != ""
+		if wanted(it.report.Status) == "" && !remark {
 			it.class = Unsaid // kept where it is; it changes nothing
 			continue
 		}
 		if err := c.find(ctx, a, it); err != nil {
 			return err
 		}
-		if it.class == Matched {
+		switch {
+		case it.class == Matched && remark:
+			remarks = append(remarks, it)
+		case it.class == Matched:
 			found = append(found, it)
 		}
+	}
+	if err := c.remark(ctx, a, remarks); err != nil {
+		return err
 	}
 	proved, err := c.prove(ctx, a, found)
 	if err != nil {
@@ -157,6 +164,7 @@ func (c *Collector) close(ctx context.Context, a *account, its []*item) error {
 // nobody has told it, then what the reports say, if it may follow what is known.
 func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []envelope.Event {
 	var told gathering
+	at := c.o.Now().UTC()               // what a report had to wait for was told before
 	now := map[string]envelope.Status{} // as it will be after these events
 	for _, it := range found {
 		if it.class != Matched {
@@ -172,11 +180,11 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 				it.class = early
 				continue
 			}
-			told.add(m.Tenant, envelope.Submitted, it.at, eventMessage(m, &it.report, envelope.Submitted))
+			told.add(m.Tenant, envelope.Submitted, at, eventMessage(m, &it.report, envelope.Submitted))
 			current = envelope.Submitted
 		}
 		if to := wanted(it.report.Status); to.Supersedes(current) {
-			told.add(m.Tenant, to, it.at, eventMessage(m, &it.report, to))
+			told.add(m.Tenant, to, at, eventMessage(m, &it.report, to))
 			current = to
 		}
 		now[m.ID] = current

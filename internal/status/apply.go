@@ -44,13 +44,17 @@ func (a *applying) message(e *entry, m *envelope.EventMessage) {
 	if !known || r.has(a.at, to, a.provider) {
 		return
 	}
+	remark := a.event.Remarks()
+	if remark && r.remarked(to, a.event.Detail) {
+		return
+	}
 	late := r.head != nil && statuses[r.head.status].Supersedes(a.event.Status)
-	again := r.status() == a.event.Status && !a.event.Status.Final() // a second account, a second attempt
+	again := r.status() == a.event.Status && (remark || !a.event.Status.Final()) // a second account, a second attempt
 	switch {
 	case a.event.Status.Supersedes(r.status()) || again && r.length() < maxSteps:
 		r.head = a.on(r.head, to, m)
 		a.identify(r, m, true)
-	case late && !a.event.Status.Final() && r.length() < maxSteps:
+	case late && (remark || !a.event.Status.Final()) && r.length() < maxSteps:
 		r.head = a.under(r.head, to, m)
 		a.identify(r, m, false)
 	}
@@ -130,6 +134,17 @@ func sameError(x, y *envelope.EventError) bool {
 func (r *record) has(at int64, to code, provider uint16) bool {
 	for s := r.head; s != nil; s = s.prev {
 		if s.at == at && s.status == to && s.provider == provider {
+			return true
+		}
+	}
+	return false
+}
+
+// remarked reports whether the history has this remark on this status already:
+// gateways repeat themselves.
+func (r *record) remarked(to code, detail string) bool {
+	for s := r.head; s != nil; s = s.prev {
+		if s.status == to && s.note != nil && s.note.detail == detail {
 			return true
 		}
 	}

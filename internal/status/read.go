@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -173,9 +174,7 @@ func (s *Store) message(envelopeID string, e *entry, r *record) Message {
 		if h.provider != 0 {
 			m.Provider = s.names.name(h.provider)
 		}
-		if h.note != nil {
-			m.Error = h.note.err
-		}
+		m.Error = h.why()
 	}
 	if x := e.extra; x != nil {
 		m.ReplayOf = x.replayOf
@@ -198,6 +197,16 @@ func (s *Store) history(e *entry, r *record) []Step {
 	}
 	slices.Reverse(out)
 	return out
+}
+
+// why is the error that came with the status, below the remarks on it.
+func (s *step) why() *envelope.EventError {
+	for ; s.note != nil; s = s.prev {
+		if s.note.err != nil || !strings.HasPrefix(s.note.detail, envelope.Remark) || s.prev == nil || s.prev.status != s.status {
+			return s.note.err
+		}
+	}
+	return nil
 }
 
 // text is the one line of a note: what we say, else what the provider said.

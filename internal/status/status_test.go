@@ -366,6 +366,47 @@ func TestUnreportedIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestRemarksChangeNothing: a word that no table knows is a detail of the status
+// that the message has, its error included, final or not, and is kept once.
+func TestRemarksChangeNothing(t *testing.T) {
+	t.Parallel()
+	s, now := newStore()
+	s.Register(piece("E", 0), origin(1))
+	remark := func(st envelope.Status, when time.Duration, word string) *envelope.Event {
+		e := event(st, when, "E-0")
+		e.Detail = envelope.Remark + word
+		return e
+	}
+	uncertain := event(envelope.Uncertain, time.Second, "E-0")
+	uncertain.Messages[0].Error = &envelope.EventError{Code: "uncertain", ProviderCode: "502"}
+	s.Apply(uncertain)
+	s.Apply(remark(envelope.Uncertain, 2*time.Second, "BUFFERED"))
+	if m, _ := s.Message("acme", "E-0"); m.Status != envelope.Uncertain || m.Error == nil || m.Error.ProviderCode != "502" {
+		t.Errorf("%+v", m)
+	}
+	s.Apply(event(envelope.Submitted, 3*time.Second, "E-0"))
+	s.Apply(remark(envelope.Submitted, 4*time.Second, "ENROUTE"))
+	s.Apply(remark(envelope.Submitted, 5*time.Second, "ENROUTE"))
+	*now = at(80 * time.Hour)
+	if got := s.Unreported(72*time.Hour, 10, func(string) string { return "x" }); len(got) != 0 {
+		t.Errorf("there was a report: %+v", got)
+	}
+	*now = at(time.Minute)
+	s.Apply(event(envelope.Delivered, 6*time.Second, "E-0"))
+	s.Apply(remark(envelope.Delivered, 7*time.Second, "ARCHIVED"))
+	s.Apply(remark(envelope.Submitted, 4500*time.Millisecond, "LATE"))
+	m, _ := s.Message("acme", "E-0")
+	var got []string
+	for _, h := range m.History {
+		got = append(got, string(h.Status)+" "+h.Detail)
+	}
+	want := []string{"accepted ", "uncertain 502", "uncertain report: BUFFERED", "submitted ", "submitted report: ENROUTE",
+		"submitted report: LATE", "delivered ", "delivered report: ARCHIVED"}
+	if d := cmp.Diff(want, got); d != "" || m.Status != envelope.Delivered || m.Error != nil {
+		t.Errorf("%s\n%+v", d, m)
+	}
+}
+
 // A million envelopes of one recipient, each submitted and delivered, must fit
 // into 300 MB, and 10,000 recipients of one envelope must cost less each.
 func TestMemoryPerMessage(t *testing.T) {

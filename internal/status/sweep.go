@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -45,7 +46,7 @@ func (s *Store) evict(i int) {
 
 // NoReport is the detail of an event that says that a message was submitted 72
 // h ago and nobody has reported on it.
-const NoReport = "report: none"
+const NoReport = envelope.Remark + "none"
 
 // Unreported returns events for the messages that were submitted after or
 // longer ago and on which nobody has reported. The caller publishes and applies
@@ -90,7 +91,8 @@ func (s *Store) Unreported(after time.Duration, limit int, id func(first string)
 
 func (r *record) unreported(before int64) bool {
 	h := r.head
-	return h != nil && statuses[h.status] == envelope.Submitted && h.at <= before && (h.note == nil || h.note.detail != NoReport)
+	return h != nil && statuses[h.status] == envelope.Submitted && h.at <= before &&
+		(h.note == nil || !strings.HasPrefix(h.note.detail, envelope.Remark))
 }
 
 func (e *entry) eventMessage(envelopeID string, r *record) envelope.EventMessage {

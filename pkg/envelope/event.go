@@ -1,6 +1,9 @@
 package envelope
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Status is what is known of a message.
 type Status string
@@ -76,6 +79,13 @@ type Event struct {
 	Detail   string         `json:"detail,omitempty"`   // e.g. superseded, report: none
 	Messages []EventMessage `json:"messages"`
 }
+
+// Remark begins the detail of an event that changes no status: what a gateway
+// said in a word that no table knows, or that it said nothing at all.
+const Remark = "report: "
+
+// Remarks reports whether e changes no status but only adds a detail to it.
+func (e *Event) Remarks() bool { return strings.HasPrefix(e.Detail, Remark) }
 
 // EventMessage is one message of an Event. A rejected recipient that never got
 // an id has only Index, To and Error.
