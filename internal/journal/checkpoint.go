@@ -67,6 +67,9 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 	if j.fold.Last() > 0 {
 		return nil
 	}
+	if j.o.Whole {
+		back = 1
+	}
 	j.fold, j.next = fold, back
 	now := j.o.Now()
 	fold.Open(func(o idempotency.OpenIntent) bool {

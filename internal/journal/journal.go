@@ -25,8 +25,7 @@ type Options struct {
 	Owner string // this process, unique among all that ever lived
 	Now   func() time.Time
 	Log   *slog.Logger
-	// Whole reads the journal from its beginning, checkpoint or not: for watchers
-	// that must see all of it.
+	// Whole shows the watchers the journal from its beginning, checkpoint or not.
 	Whole bool
 }
 
@@ -111,10 +110,8 @@ func (j *Journal) tail(ctx context.Context, caught func()) error {
 		return err
 	}
 	j.epoch.Store(epoch)
-	if !j.o.Whole {
-		if err := j.restore(ctx, epoch); err != nil {
-			return err
-		}
+	if err := j.restore(ctx, epoch); err != nil {
+		return err
 	}
 	j.mu.Lock()
 	from := max(1, j.next)
