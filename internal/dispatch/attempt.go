@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/journal"
@@ -24,8 +25,8 @@ const (
 )
 
 var (
-	errLeaseOver  = errors.New("dispatch: the lease on these messages is over")
-	errSlotMissed = errors.New("dispatch: the slot passed before the first byte could leave")
+	errLeaseOver = errors.New("dispatch: the lease on these messages is over")
+	errExpired   = errors.New("dispatch: expired before it left")
 )
 
 // attempt carries one batch from intent to acks.
@@ -38,6 +39,8 @@ type attempt struct {
 	seq    uint64 // the intent
 	asked  time.Time
 	finish func(error) // ends the breaker's turn
+
+	waiting atomic.Bool // the request is ready and waits for its slot
 }
 
 func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, finish func(error)) {
@@ -49,8 +52,8 @@ func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, fin
 		t.searched(ctx, nil)
 		return
 	}
-	results, err := t.sendInSlot(ctx, slot)
-	if local(err) {
+	results, err := t.send(ctx, slot)
+	if t.local(err) {
 		finish(errNotCounted)
 	} else {
 		t.account(ctx, results, err)
@@ -58,40 +61,28 @@ func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, fin
 	t.conclude(ctx, results, err)
 }
 
-// sendInSlot makes the request when its slot comes. One that is missed, up to
-// the instant before the first byte, is given up for the next, as long as the
-// lease has room: nothing has left by then.
-func (t *attempt) sendInSlot(ctx context.Context, slot ratelimit.Slot) ([]providers.Result, error) {
-	for {
-		if err := t.await(ctx, slot); err != nil {
-			return nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: &localError{err}}
-		}
-		if !t.timely() {
-			return nil, &providers.Error{Class: providers.Unavailable, Detail: "expired before it left", Err: &localError{errLeaseOver}}
-		}
-		results, err := t.send(ctx, slot)
-		if !errors.Is(err, errSlotMissed) {
-			return results, err
-		}
-		if slot, err = t.a.pace.next(ctx, len(t.items), 1); err != nil {
-			return nil, &providers.Error{Class: providers.Unavailable, Detail: "no slot in time", Err: &localError{err}}
-		}
+// start is asked before the request's first byte leaves, when all of it is ready
+// and its connection is there: however long a large request took to write, it
+// leaves in its slot.
+func (t *attempt) start(ctx context.Context, slot ratelimit.Slot) error {
+	t.waiting.Store(true)
+	if err := t.await(ctx, slot); err != nil {
+		return err
 	}
+	if !t.timely() {
+		return errExpired
+	}
+	t.waiting.Store(false)
+	t.a.mu.Lock()
+	t.a.requests++
+	t.a.mu.Unlock()
+	return nil
 }
 
-// localError is a reason of our own for not sending: it says nothing about the
-// gateway.
-type localError struct{ err error }
-
-// Error returns the reason.
-func (e *localError) Error() string { return e.err.Error() }
-
-// Unwrap returns the reason.
-func (e *localError) Unwrap() error { return e.err }
-
-func local(err error) bool {
-	var l *localError
-	return errors.As(err, &l) || errors.Is(err, errLeaseOver) || errors.Is(err, errSlotMissed)
+// local reports whether a failure is our own and says nothing about the gateway:
+// the request ended while it waited for its slot, or was held back at its end.
+func (t *attempt) local(err error) bool {
+	return err != nil && (t.waiting.Load() || errors.Is(err, errLeaseOver))
 }
 
 // landed gives the place in flight back.
@@ -150,14 +141,14 @@ func (t *attempt) position(i int) uint32 {
 }
 
 // await sleeps until a usable slot. One that was missed is given up for the
-// next, as long as the lease has room.
+// next, as long as the lease has room: nothing has left by then.
 func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 	for {
 		if err := slot.Wait(ctx); err != nil {
 			return err
 		}
 		if slot.Usable(time.Now()) {
-			return nil
+			return ctx.Err() // nobody would read the answer
 		}
 		if time.Since(t.asked) > startWithin {
 			return errLeaseOver
@@ -181,19 +172,10 @@ func (t *attempt) timely() bool {
 	return true
 }
 
-// send makes the request, if its first byte can leave within the slot.
+// send makes the request, whose first byte leaves within the slot.
 func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Result, error) {
 	a := t.a
 	b := &providers.Batch{ID: journal.BatchID(a.j.Epoch(), t.seq), Messages: make([]providers.Message, len(t.items)), Fence: t.fence}
-	b.Start = func() error {
-		if !slot.Usable(time.Now()) {
-			return errSlotMissed
-		}
-		a.mu.Lock()
-		a.requests++
-		a.mu.Unlock()
-		return nil
-	}
 	for i, it := range t.items {
 		b.Messages[i] = it.provider()
 	}
@@ -203,6 +185,7 @@ func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Re
 	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.eventMessages()})
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
+	b.Start = func() error { return t.start(ctx, slot) }
 	results, err := a.o.Provider.Send(ctx, b)
 	if err == nil && len(results) != len(b.Messages) {
 		err = &providers.Error{Class: providers.Uncertain, Detail: fmt.Sprintf("%d results for %d messages", len(results), len(b.Messages))}

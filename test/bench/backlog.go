@@ -81,7 +81,7 @@ func (w *world) release(ctx context.Context, d *process, account string, n int) 
 	if err := w.paused(ctx, account, false); err != nil {
 		return 0, err
 	}
-	within, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	within, cancel := context.WithTimeout(ctx, 20*time.Second+time.Duration(n)*100*time.Microsecond)
 	defer cancel()
 	if err := w.drained(within, account, lane); err != nil {
 		return 0, d.failed(err)

@@ -100,16 +100,16 @@ providers:
     type: bulksmsrates
     base_url: http://%[7]s/v1
     credentials: {api_key: k, api_secret: s, webhook_secret: w}
-    rate: {requests: 1000, per: 1s}
+    rate: {requests: 500, per: 1s}
     batch: {size: 10000}
-    concurrency: 16
+    concurrency: 4
   %[9]s:
     type: cloudrebue
     base_url: http://%[7]s/api/v1
     credentials: {token: t}
     rate: {requests: 5000, per: 1s}
     batch: {size: 100}
-    concurrency: 64
+    concurrency: 16
     callback_token: a-secret-of-the-bench
 routes:
   - {prefix: "+", providers: [%[8]s]}
