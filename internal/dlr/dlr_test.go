@@ -295,6 +295,7 @@ func TestUnknownWordChangesNothing(t *testing.T) {
 	w.report(w.path(in), providers.Report{To: number(1), Code: "WHAT", Time: "later"})
 	w.until(func() bool { return w.counts.of(dlr.Matched) == 2 })
 	w.report(w.path(in), delivered(providers.Report{To: number(1)}))
+	w.until(func() bool { return w.counts.of(dlr.Matched) == 3 })
 	w.report(w.path(in), providers.Report{To: number(1), Code: "EVER"})
 	w.wantTold("submitted E-0", "submitted E-0", "delivered E-0", "delivered E-0")
 	w.until(func() bool { m, _ := w.statuses.Message(tenant, "E-0"); return len(m.History) == 5 })
