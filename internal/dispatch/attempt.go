@@ -128,7 +128,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 		}
 		t.items, t.pos = append(t.items, it), append(t.pos, uint32(i))
 	}
-	a.giveUp(gone)
+	a.abandon(gone)
 	return len(t.items) > 0
 }
 
@@ -282,8 +282,7 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 		a.abandon(t.items)
 		return
 	}
-	a.told.mark(seq)
-	t.follow(ctx, vs, detail)
+	t.follow(ctx, seq, vs, detail)
 	t.searched(ctx, vs)
 }
 

@@ -31,9 +31,8 @@ func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 	defer a.mu.Unlock()
 	if s := a.search; s != nil && s.idle && !highOnly {
 		s.idle = false
-		b := batch{items: s.next(), search: s}
-		a.fly(b.items)
-		return b
+		a.inFlight++
+		return batch{items: s.next(), search: s} // they have been flying since they were refused
 	}
 	var b batch
 	a.turn++
@@ -146,14 +145,13 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 	}
 	lost := positions(effect.Lost)
 	byTenant := map[string][]envelope.EventMessage{}
-	var open, over []item
+	var others, over []item
 	for i, it := range items {
-		if _, ok := lost[uint32(i)]; ok && a.j.State(it.key()).State != idempotency.Closed {
-			open = append(open, it)
+		if _, ok := lost[uint32(i)]; ok {
+			others = append(others, it)
 			continue
-		} else if !ok {
-			byTenant[it.h.p.Tenant] = append(byTenant[it.h.p.Tenant], journal.EventMessage(&it.h.p, it.msg()))
 		}
+		byTenant[it.h.p.Tenant] = append(byTenant[it.h.p.Tenant], journal.EventMessage(&it.h.p, it.msg()))
 		over = append(over, it)
 	}
 	var events []envelope.Event
@@ -164,8 +162,9 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 		a.abandon(items)
 		return
 	}
+	a.told.mark(seq)
 	a.finished(over)
-	a.giveUp(open)
+	a.abandon(others)
 }
 
 func positions(at []uint32) map[uint32]struct{} {

@@ -10,7 +10,6 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
-	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 // Waiting times before an uncertain message is tried again, for evidence to come.
@@ -19,10 +18,10 @@ const (
 	evidence     = 2 * time.Minute
 )
 
-// follow does what the verdicts ask for, and lets the messages go once that is
-// stored. What could not be stored is handed back: it comes again, and the
-// journal knows what was done.
-func (t *attempt) follow(ctx context.Context, vs []verdict, d *journal.OutcomeDetail) {
+// follow does what the verdicts of the outcome at seq ask for, and lets the
+// messages go once that is stored. What could not be stored is handed back: it
+// comes again, and the journal knows what was done.
+func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journal.OutcomeDetail) {
 	a := t.a
 	by, why := map[action][]item{}, map[item]journal.MessageResult{}
 	for i, v := range vs {
@@ -37,6 +36,9 @@ func (t *attempt) follow(ctx context.Context, vs []verdict, d *journal.OutcomeDe
 		later: a.retryLater(ctx, by[later]),
 		move:  a.move(ctx, by[move], true),
 	}
+	if failed[dead] == nil { // else the letters are written when the messages come again
+		a.told.mark(seq)
+	}
 	for _, act := range []action{done, dead, renew, later, move} {
 		if err := failed[act]; err != nil {
 			a.d.Log.Warn("messages handed back", "account", a.o.Name, "messages", len(by[act]), "error", err)
@@ -49,7 +51,8 @@ func (t *attempt) follow(ctx context.Context, vs []verdict, d *journal.OutcomeDe
 }
 
 // abandon hands messages back to the queue: what is to be done with them is
-// found out when they come again.
+// found out when they come again. So it goes with what others have or had, closed
+// or not: whoever closed it may have died before telling.
 func (a *account) abandon(items []item) {
 	a.mu.Lock()
 	for _, it := range items {
@@ -57,17 +60,6 @@ func (a *account) abandon(items []item) {
 	}
 	a.mu.Unlock()
 	a.finished(items)
-}
-
-// giveUp lets go of messages that an intent or close record did not win.
-func (a *account) giveUp(items []item) {
-	for _, it := range items {
-		if a.j.State(it.key()).State == idempotency.Closed {
-			a.finished([]item{it})
-		} else {
-			a.abandon([]item{it})
-		}
-	}
 }
 
 // pieces groups messages by the piece they came in, in order.
@@ -178,14 +170,28 @@ func (a *account) moveAll(ctx context.Context, h *held, free []item) []item {
 	return nil
 }
 
-// bury writes dead letters, one for each piece.
+// bury writes dead letters, one for each piece and reason: what was refused may
+// be replayed without a second thought, what is uncertain may not.
 func (a *account) bury(ctx context.Context, items []item, intent uint64, why func(item) journal.MessageResult) error {
-	for h, its := range pieces(items) {
-		r := why(its[0])
+	byReason := map[envelope.DeadReason][]item{}
+	for _, it := range items {
 		reason := envelope.DeadRefused
-		if r.Status == envelope.Uncertain {
+		if why(it).Status == envelope.Uncertain {
 			reason = envelope.DeadUncertain
 		}
+		byReason[reason] = append(byReason[reason], it)
+	}
+	for reason, its := range byReason {
+		if err := a.buryAs(ctx, reason, its, intent, why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *account) buryAs(ctx context.Context, reason envelope.DeadReason, items []item, intent uint64, why func(item) journal.MessageResult) error {
+	for h, its := range pieces(items) {
+		r := why(its[0])
 		p := copyOf(h, its)
 		letter := envelope.DeadLetter{
 			Time: a.d.Now().UTC(), Account: a.o.Name, Reason: reason, Tenant: p.Tenant, Piece: &p,
@@ -197,7 +203,7 @@ func (a *account) bury(ctx context.Context, items []item, intent uint64, why fun
 		}
 		o := bus.Out{
 			Subject: bus.DeadSubject(a.o.Name, string(reason)), Data: data, Header: headers(&p),
-			MsgID: fmt.Sprintf("dead-%s-%d-%d-%s", a.o.Name, intent, h.msg.Seq, p.Digest()),
+			MsgID: fmt.Sprintf("dead-%s-%s-%d-%d-%s", reason, a.o.Name, intent, h.msg.Seq, p.Digest()),
 		}
 		if _, err := a.b.Publish(ctx, o); err != nil {
 			return err

@@ -205,9 +205,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 		l.a.poison(ctx, m, err)
 		return
 	}
-	if h.origin = (envelope.Origin{Stream: m.Stream, Epoch: l.a.epoch, Seq: m.Seq}); h.p.Origin != nil {
-		h.origin = *h.p.Origin
-	}
+	h.place(l.a)
 	free := l.a.screen(ctx, h)
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)
@@ -230,6 +228,13 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 		return
 	}
 	a.signal()
+}
+
+// place sets where the submission was first stored.
+func (h *held) place(a *account) {
+	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: a.epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
+		h.origin = *h.p.Origin
+	}
 }
 
 // readyIn says how long this lane wants to wait before it is worth a request: not

@@ -90,7 +90,11 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 		em := journal.EventMessage(&h.p, items[p].msg())
 		events = append(events, journal.ClosedEvents(cause(seq), h.p.Tenant, a.o.Name, status, detail, a.d.Now().UTC(), []envelope.EventMessage{em})...)
 	}
-	return a.tell(ctx, events)
+	if !a.tell(ctx, events) {
+		h.foreign = true
+		return false
+	}
+	return true
 }
 
 // unsettledPolicy gives uncertain messages what their policy says. It is done
@@ -208,7 +212,7 @@ func (a *account) mopUp(ctx context.Context) {
 			continue
 		}
 		a.d.Log.Warn("abandoned request is uncertain", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), o.Seq), "owner", o.Owner, "messages", effect.Acted)
-		if err := a.told.tell(ctx, a, seq); err != nil {
+		if err := a.told.tell(ctx, a, seq, effect); err != nil {
 			a.d.Log.Warn("events of an abandoned request wait", "account", a.o.Name, "error", err)
 		}
 	}

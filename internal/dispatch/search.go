@@ -88,17 +88,20 @@ func (t *attempt) step(ctx context.Context, s *search, vs []verdict, left []item
 	a.back(s.aside)
 }
 
+// condemned says why a message failed that a search has found.
+const condemned = "the gateway refuses every batch with this message"
+
 // condemn closes the message that a search has found.
 func (t *attempt) condemn(ctx context.Context, bad item) {
 	a := t.a
 	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Reason: "refused", Spans: idempotency.Spans([]idempotency.PlacedKey{bad.placed()})}
 	seq, effect, err := a.j.Append(ctx, rec)
 	if err != nil || effect.Acted == 0 {
-		a.giveUp([]item{bad})
+		a.abandon([]item{bad})
 		return
 	}
 	em := journal.EventMessage(&bad.h.p, bad.msg())
-	em.Error = &envelope.EventError{Code: "rejected", Detail: "the gateway refuses every batch with this message"}
+	em.Error = &envelope.EventError{Code: "rejected", Detail: condemned}
 	events := journal.ClosedEvents(cause(seq), bad.h.p.Tenant, a.o.Name, envelope.Failed, "", a.d.Now(), []envelope.EventMessage{em})
 	why := func(item) journal.MessageResult {
 		return journal.MessageResult{Status: envelope.Failed, Code: em.Error.Code, Detail: em.Error.Detail}
@@ -107,5 +110,6 @@ func (t *attempt) condemn(ctx context.Context, bad item) {
 		a.abandon([]item{bad})
 		return
 	}
+	a.told.mark(seq)
 	a.finished([]item{bad})
 }
