@@ -128,6 +128,33 @@ func TestReportProvesThatAnUncertainMessageWasTaken(t *testing.T) {
 
 // The one retry of an uncertain message must not go out once the first attempt
 // is known to have arrived.
+// A dispatcher may free an uncertain message for its retry while a report proves
+// that it was sent: whichever record comes first, it is not sent again.
+func TestReportAtTheSameTimeAsTheRetryStopsIt(t *testing.T) {
+	t.Parallel()
+	behind, goOn := make(chan struct{}), make(chan struct{})
+	w := start(t, setup{provider: &gateway{urls: true}, watch: func(_ uint64, _ time.Time, r *idempotency.Record, _ *idempotency.Effect) {
+		if r.Kind == idempotency.Health { // from here on the collector knows less than the journal
+			close(behind)
+			<-goOn
+		}
+	}})
+	span := w.queue("E", number(1))
+	in := w.intend(span)
+	w.outcome(in, 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain, Code: "uncertain"})
+	w.publish(idempotency.Record{Kind: idempotency.Health})
+	<-behind
+	w.publish(idempotency.Record{Kind: idempotency.Release, Intent: in, Spans: []idempotency.Span{span}})
+	before := w.stored(bus.JournalStream)
+	w.report(w.path(in), delivered(providers.Report{To: number(1), ProviderID: "x"}))
+	w.until(func() bool { return w.stored(bus.JournalStream) > before })
+	close(goOn)
+	w.wantTold("uncertain E-0", "submitted E-0", "delivered E-0")
+	if s := w.journal.State(span.Key(0)); s.State != idempotency.Closed {
+		t.Errorf("E-0 is %+v: it is sent once more", s)
+	}
+}
+
 func TestReportStopsTheRetryOfItsMessage(t *testing.T) {
 	t.Parallel()
 	w := start(t, setup{provider: &gateway{urls: true}})

@@ -167,6 +167,7 @@ type setup struct {
 	collectors int          // default 1; the first one serves
 	deaf       bool         // the statuses learn from the collector alone
 	before     func(*world) // runs before the collector does
+	watch      journal.Watcher
 }
 
 func start(t testing.TB, s setup) *world {
@@ -205,6 +206,9 @@ func (w *world) collector(ctx context.Context, running *sync.WaitGroup, s setup)
 	w.Helper()
 	w.owners++
 	w.journal = journal.New(w.bus, journal.Options{Owner: fmt.Sprintf("collector-%d", w.owners), Log: slog.New(slog.DiscardHandler)})
+	if s.watch != nil {
+		w.journal.Watch(s.watch)
+	}
 	w.statuses = status.New(status.Options{})
 	var statuses dlr.Statuses = w.statuses
 	if s.deaf {
@@ -303,6 +307,19 @@ func (w *world) append(r idempotency.Record) uint64 {
 		w.Fatal(err)
 	}
 	return seq
+}
+
+// publish writes a record without waiting for the collector's journal to read it.
+func (w *world) publish(r idempotency.Record) {
+	w.Helper()
+	r.Account = account
+	data, err := json.Marshal(r)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if _, err := w.bus.Publish(context.Background(), bus.Out{Subject: bus.JournalSubject(string(r.Kind), account), Data: data}); err != nil {
+		w.Fatal(err)
+	}
 }
 
 // intend takes messages for sending.

@@ -132,7 +132,8 @@ func (c *Collector) accept(ctx context.Context, a *account, b *batch, its []*ite
 		Runs: idempotency.AppendRuns(states), Detail: detail,
 	})
 	for _, it := range its {
-		if slices.Contains(effect.Lost, uint32(it.pos)) {
+		// Lost is not told of an intent that holds nothing any more.
+		if effect.Acted == 0 || slices.Contains(effect.Lost, uint32(it.pos)) {
 			it.class = early // settled or freed by others meanwhile: look again
 		}
 	}
