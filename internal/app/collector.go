@@ -9,6 +9,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
@@ -51,6 +52,9 @@ func (k *kit) collector(ctx context.Context) error {
 			acct.Tenant = k.cfg.Ingest.Tenants[0].Name
 		}
 		o.Accounts = append(o.Accounts, acct)
+		if b, ok := adapters[name].(providers.Balancer); ok && cheap(a) {
+			k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: lookups{slots}}).run, nil)
+		}
 	}
 	c, err := dlr.New(o)
 	if err != nil {

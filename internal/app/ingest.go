@@ -44,10 +44,12 @@ func (k *kit) statuses(tenants, accounts []string) {
 func (k *kit) ingest(ctx context.Context) error {
 	health := journal.NewHealth(healthSettles, time.Now)
 	k.journal.Watch(health.Watch)
+	look := &operate{k: k, health: health}
+	k.add("states", look.follow, nil)
 	o := ingest.Options{
-		Down: health.Down,
-		Bus:  k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
-		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: &operate{k},
+		Down: health.Down, Waits: look.waits,
+		Bus: k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
+		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: look,
 	}
 	quotas := quotas{}
 	for i := range k.cfg.Ingest.Tenants {

@@ -68,8 +68,12 @@ func (in *Ingest) unknown(what string) *Problem {
 
 // explain says what the statuses alone do not know of a message that waits.
 func (in *Ingest) explain(m *status.Message) {
-	if m.Waiting != nil && m.Waiting.Reason == "queue" && m.Provider != "" && in.journal.Paused(m.Provider) {
+	switch {
+	case m.Waiting == nil || m.Waiting.Reason != "queue" || m.Provider == "":
+	case in.journal.Paused(m.Provider):
 		m.Waiting.Reason = "paused"
+	default:
+		m.Waiting.Reason, m.Waiting.Until = in.waits(m.Provider)
 	}
 }
 

@@ -65,8 +65,12 @@ type Options struct {
 	// Down reports whether an account is ill, so that what has another account on
 	// its route goes there first. Nil: none ever is.
 	Down func(account string) bool
-	Now  func() time.Time
-	Log  *slog.Logger
+	// Waits says why what is queued for an account is not sent yet: queue, rate,
+	// breaker or balance; until is nil where nobody can tell. It must not block.
+	// Nil: queue.
+	Waits func(account string) (reason string, until *time.Time)
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Ingest is the stage. All methods may be called from many goroutines.
@@ -82,6 +86,7 @@ type Ingest struct {
 	quota    *quota
 	operate  ProviderState
 	down     func(account string) bool
+	waits    func(account string) (reason string, until *time.Time)
 	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
 	now      func() time.Time
 	log      *slog.Logger
@@ -98,10 +103,13 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
-		down: o.Down,
+		down: o.Down, waits: o.Waits,
 	}
 	if in.down == nil {
 		in.down = func(string) bool { return false }
+	}
+	if in.waits == nil {
+		in.waits = func(string) (string, *time.Time) { return "queue", nil }
 	}
 	if in.now == nil {
 		in.now = time.Now

@@ -175,6 +175,33 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
+func TestMessageSaysWhyItWaits(t *testing.T) {
+	t.Parallel()
+	until := time.Date(2036, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := start(t, func(o *ingest.Options) {
+		o.Waits = func(account string) (string, *time.Time) { return "rate of " + account, &until }
+	})
+	id := r.accepted(one).Messages[0].ID
+	var m struct {
+		Waiting struct {
+			Reason string
+			Until  *time.Time
+		}
+	}
+	waiting := func() {
+		t.Helper()
+		m.Waiting.Until = nil
+		r.do("k-acme", http.MethodGet, "/v1/messages/"+id, "").into(t, &m)
+	}
+	if waiting(); m.Waiting.Reason != "rate of ke" || m.Waiting.Until == nil || !m.Waiting.Until.Equal(until) {
+		t.Errorf("%+v", m)
+	}
+	r.do("k-ops", http.MethodPost, "/v1/providers/ke/pause", "")
+	if waiting(); m.Waiting.Reason != "paused" || m.Waiting.Until != nil {
+		t.Errorf("%+v", m)
+	}
+}
+
 // TestReplayLeavesAloneWhatWasSent: an uncertain message of which a report has
 // come since is not sent again, whatever the operator forces.
 func TestReplayLeavesAloneWhatWasSent(t *testing.T) {

@@ -26,8 +26,9 @@ type Health struct {
 }
 
 type illness struct {
-	until time.Time // ill until then, unless told otherwise
-	well  time.Time // since when it has been well again; zero: it has not
+	reason string
+	until  time.Time // ill until then, unless told otherwise
+	well   time.Time // since when it has been well again; zero: it has not
 }
 
 // NewHealth returns a Health that takes an account for well once it has been so
@@ -50,7 +51,19 @@ func (h *Health) Watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempot
 		}
 		return
 	}
-	h.ill[r.Account] = illness{until: at.Add(time.Duration(r.LeaseMillis) * time.Millisecond)}
+	h.ill[r.Account] = illness{reason: r.Reason, until: at.Add(time.Duration(r.LeaseMillis) * time.Millisecond)}
+}
+
+// Ill says why an account is ill right now, and until when at least it is left
+// alone; ok is false if it is not, or was found well since.
+func (h *Health) Ill(account string) (reason string, until time.Time, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, ok := h.ill[account]
+	if !ok || !i.well.IsZero() || !h.now().Before(i.until) {
+		return "", time.Time{}, false
+	}
+	return i.reason, i.until, true
 }
 
 // Down reports whether new messages should go elsewhere if they can. Nobody

@@ -40,3 +40,28 @@ func TestHealthComesBackWithHysteresis(t *testing.T) {
 		t.Error("another account is down")
 	}
 }
+
+func TestIllSaysWhyAndUntilWhen(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	h := journal.NewHealth(10*time.Second, func() time.Time { return now })
+	tell := func(reason string) {
+		h.Watch(1, now, &idempotency.Record{Kind: idempotency.Health, Account: "a", Reason: reason, LeaseMillis: 30_000}, nil)
+	}
+	if _, _, ok := h.Ill("a"); ok {
+		t.Error("never heard of")
+	}
+	tell(journal.IllAccount)
+	if why, until, ok := h.Ill("a"); !ok || why != journal.IllAccount || !until.Equal(now.Add(30*time.Second)) {
+		t.Errorf("%s until %s, %v", why, until, ok)
+	}
+	now = now.Add(time.Minute)
+	if _, _, ok := h.Ill("a"); ok {
+		t.Error("its time is over")
+	}
+	tell(journal.IllBreaker)
+	tell(journal.Well)
+	if _, _, ok := h.Ill("a"); ok {
+		t.Error("found well")
+	}
+}

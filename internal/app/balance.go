@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+const (
+	balanceEvery = time.Minute
+	balanceKept  = 5 * time.Minute  // on Redis: an older one is not shown
+	balanceSulks = 10 * time.Minute // after a refusal: some gateways lock an account after five
+	balanceWait  = 30 * time.Second // for a slot and the answer
+)
+
+func balanceKey(account string) string { return "tuma:balance:" + account }
+func turnKey(account string) string    { return "tuma:balance-turn:" + account }
+
+// cheap reports whether an account may spend a request a minute on its balance:
+// not if its requests are counted over longer than that.
+func cheap(a *config.Account) bool {
+	for _, r := range a.Rate {
+		if r.Requests > 0 && (r.Per.Day || r.Per.Duration > time.Minute) {
+			return false
+		}
+	}
+	return true
+}
+
+// balance asks a gateway for an account's balance, once a minute in the whole
+// cluster, and puts it onto Redis: who shows it has no credentials. A look-up is a
+// request like any other and takes a slot. A paused account is left alone.
+type balance struct {
+	k       *kit
+	account string
+	gateway providers.Balancer
+	limiter dlr.Limiter
+}
+
+func (b *balance) run(ctx context.Context) error {
+	for pause(ctx, time.Second) {
+		if b.turn(ctx) {
+			b.ask(ctx)
+		}
+	}
+	return nil
+}
+
+// turn reports whether it is this process's turn to ask.
+func (b *balance) turn(ctx context.Context) bool {
+	if b.k.journal.Paused(b.account) {
+		return false
+	}
+	mine, err := b.k.redis.SetNX(ctx, turnKey(b.account), b.k.journal.Owner(), balanceEvery).Result()
+	return err == nil && mine
+}
+
+// ask asks once. Nothing depends on the answer, so a failure is only logged.
+func (b *balance) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, balanceWait)
+	defer cancel()
+	start, err := b.limiter.Slot(ctx)
+	if err != nil {
+		return // the account has better to do, or Redis is away: /readyz tells
+	}
+	text, err := b.gateway.Balance(ctx, start)
+	if err == nil {
+		err = b.k.redis.Set(ctx, balanceKey(b.account), text, balanceKept).Err()
+	}
+	if err == nil || ctx.Err() != nil || errors.Is(err, errSlotMissed) {
+		return
+	}
+	b.k.log.Info("balance not known", "account", b.account, "error", err)
+	var e *providers.Error
+	if errors.As(err, &e) && e.Class == providers.Misconfigured {
+		_ = b.k.redis.Expire(ctx, turnKey(b.account), balanceSulks).Err() // then it is asked a little sooner
+	}
+}
