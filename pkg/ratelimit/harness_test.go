@@ -119,6 +119,10 @@ func (w *world) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		w.mu.Unlock() // next may dial, and greet through this hook
 		err := next(ctx, cmd)
 		time.Sleep(w.leg())
+		if err == nil && ctx.Err() != nil { // the answer comes to nobody
+			cmd.SetErr(ctx.Err())
+			return ctx.Err()
+		}
 		return err
 	}
 }

@@ -122,6 +122,8 @@ func honoursContexts(rdb redis.UniversalClient) bool {
 // that pass unused are dropped. A caller with backlog 1 comes before one with
 // more, because it may ask earlier.
 //
+// A caller may give up waiting at any time: no slot is lost by it.
+//
 // Errors: ErrUnavailable, *PausedError, ErrTooLarge, or the cause of ctx's end.
 func (s *Slots) Next(ctx context.Context, messages, backlog int) (Slot, error) {
 	if !s.plan.fits(messages) {
@@ -208,7 +210,9 @@ func (s *Slots) lease(ctx context.Context, messages, backlog int, lead time.Dura
 		want = 1
 	}
 	sent := s.o.Now()
-	got, err := s.call(ctx, s.grant, s.keys, s.args(sent, messages, want, lead)...)
+	// What is asked for is waited for, as long as one call may take: slots granted to
+	// a caller who has gone are kept for the next, not lost.
+	got, err := s.call(context.WithoutCancel(ctx), s.grant, s.keys, s.args(sent, messages, want, lead)...)
 	if err != nil {
 		return time.Time{}, 0, err
 	}

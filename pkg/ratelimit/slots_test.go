@@ -258,6 +258,22 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// Who gives up while Redis is being asked has lost nobody's slots.
+func TestGivingUpLosesNoSlot(t *testing.T) {
+	inWorld(t, perSecond(100), func(t *testing.T, w *world, s *Slots) {
+		w.slow = 9 * time.Millisecond
+		for range 5 {
+			time.Sleep(200 * time.Millisecond) // what was leased has passed
+			ctx, cancel := context.WithTimeout(t.Context(), time.Microsecond)
+			_, err := s.Next(ctx, 1, 50)
+			cancel()
+			if err != nil || len(s.kept) == 0 {
+				t.Errorf("error %v, %d slots kept of what was granted", err, len(s.kept))
+			}
+		}
+	})
+}
+
 func TestUrgentComesFirst(t *testing.T) {
 	inWorld(t, perSecond(2), func(t *testing.T, w *world, s *Slots) {
 		rdb := w.client()
