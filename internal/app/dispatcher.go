@@ -51,6 +51,7 @@ func (k *kit) dispatcher() error {
 			OnUncertain: envelope.Policy(a.OnUncertain), Callback: callback,
 		}
 		for _, r := range a.Rate {
+			acct.Counted = acct.Counted || r.Messages > 0
 			if r.Requests > 0 {
 				rate := float64(r.Requests) / r.Per.Seconds()
 				if acct.Rate == 0 || rate < acct.Rate {

@@ -20,6 +20,10 @@ import (
 // errNotCounted ends a breaker's turn that says nothing about the gateway.
 var errNotCounted = errors.New("not counted")
 
+// errUrgent ends the wait for a slot that was asked for before something urgent
+// came: it is asked for anew.
+var errUrgent = errors.New("urgent")
+
 // lead is how long before its slot a batch is chosen: the time an intent needs.
 const lead = 15 * time.Millisecond
 
@@ -42,7 +46,10 @@ type account struct {
 
 	mu           sync.Mutex // guards all below, and the lanes' items and held
 	inFlight     int
-	turn         int // counts picks, for shares between priorities and tenants
+	passed       int                               // picks in a row that passed over a lower priority
+	turn         int                               // counts the picks that made up for it
+	used         [len(envelope.Priorities)]float64 // the least that a lane which waits has used, by priority: newcomers begin there
+	hasten       context.CancelCauseFunc           // ends the wait for a slot that was asked for with a backlog; nil: none is waited for
 	blockedWhy   string
 	blockedSince time.Time
 	blockedUntil time.Time
@@ -143,21 +150,38 @@ func (a *account) pump(take, work context.Context) {
 // block the account.
 func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, err error) {
 	a.mu.Lock()
-	n, behind, most := 0, 0, a.limit()
+	n, behind, urgent, most := 0, 0, 0, a.limit()
 	for _, l := range a.lanes {
 		if n += len(l.items); len(l.items) > 0 {
 			behind += l.behind // there is always a request's worth in the pool, and never the backlog
 		}
+		if l.priority == envelope.High {
+			urgent += len(l.items)
+		}
 	}
-	messages = max(1, min(n, most))
+	if messages = most; a.o.Counted {
+		messages = max(1, min(n, most))
+	}
 	if a.search != nil && a.search.idle {
 		messages = max(messages, len(a.search.next()))
 	}
+	backlog := (n + behind + most - 1) / most
+	ask, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	switch {
+	case urgent > 0 && urgent <= most:
+		backlog = 1 // who asks for one comes before those who lease for a backlog
+	case urgent == 0 && backlog > 1:
+		a.hasten = stop
+	}
 	a.mu.Unlock()
-	slot, err = a.pace.next(ctx, messages, (n+behind+most-1)/most)
+	slot, err = a.pace.next(ask, messages, backlog)
+	a.mu.Lock()
+	a.hasten = nil
+	a.mu.Unlock()
 	var paused *ratelimit.PausedError
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil || ctx.Err() != nil || errors.Is(err, errUrgent):
 	case errors.As(err, &paused):
 		a.block("rate", paused.Until)
 	case errors.Is(err, ratelimit.ErrTooLarge): // a window takes less than a batch
@@ -216,7 +240,10 @@ func (a *account) readyIn(highOnly *bool) time.Duration {
 	if d := a.blockedUntil.Sub(now); d > 0 {
 		return d
 	}
-	reserve := a.o.Concurrency / 8
+	reserve := 0
+	if a.o.Concurrency > 1 {
+		reserve = max(1, a.o.Concurrency/32) // more would cost use where a gateway takes its time
+	}
 	if a.inFlight >= a.o.Concurrency {
 		return untilWoken
 	}

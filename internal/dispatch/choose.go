@@ -1,7 +1,9 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/journal"
@@ -17,8 +19,9 @@ type batch struct {
 	search  *search // set when the batch is a step in the search for a bad message
 }
 
-// One pick in reserveOthers goes to the lower priorities although a higher one
-// waits, so that a flood of urgent messages slows the rest and never stops it.
+// Of reserveOthers picks in a row that could go to a higher priority the last goes
+// to a lower one that waits, so that a flood of urgent messages slows the rest and
+// never stops it, and a few urgent ones are never passed over.
 const reserveOthers = 10
 
 // choose takes the most urgent request's worth out of the lanes, limit messages
@@ -34,8 +37,8 @@ func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 		a.inFlight++
 		return batch{items: s.next(), search: s} // they have been flying since they were refused
 	}
+	limit = min(limit, a.limit()) // trouble may have come since it was asked for
 	var b batch
-	a.turn++
 	lanes := a.order(highOnly)
 	p := picker{limit: limit, now: now, numbers: make(map[string]struct{}, min(limit, 1024))}
 	for _, l := range lanes {
@@ -44,6 +47,7 @@ func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 		}
 		p.pick(l, &b)
 	}
+	a.charge(b.items)
 	a.fly(b.items)
 	a.fly(b.expired)
 	return b
@@ -58,28 +62,48 @@ func (a *account) fly(items []item) {
 	}
 }
 
-// order lists the lanes that have something, most urgent first; tenants of one
-// priority take turns, and now and then the others come first.
+// order lists the lanes that have something, most urgent first; of one priority,
+// the tenant that had least. Where lower priorities were passed over for long, one
+// of them comes first, each in its turn.
 func (a *account) order(highOnly bool) []*lane {
 	tenants := len(a.o.Tenants)
 	out := make([]*lane, 0, len(a.lanes))
-	for i := range envelope.Priorities {
-		same := a.lanes[i*tenants : (i+1)*tenants]
-		for k := range same {
-			if l := same[(k+a.turn)%tenants]; len(l.items) > 0 && (!highOnly || l.priority == envelope.High) {
+	var starts []int // of the priorities in out
+	for i, p := range envelope.Priorities {
+		if highOnly && p != envelope.High {
+			continue
+		}
+		start := len(out)
+		for _, l := range a.lanes[i*tenants : (i+1)*tenants] {
+			if len(l.items) > 0 {
+				l.used = max(l.used, a.used[i]) // whoever had nothing to send has saved nothing
 				out = append(out, l)
 			}
 		}
-	}
-	if a.turn%reserveOthers == 0 && len(out) > 0 {
-		first := out[0].priority
-		for i, l := range out {
-			if l.priority != first { // rotate: the most urgent of the others leads
-				return append(append([]*lane(nil), out[i:]...), out[:i]...)
-			}
+		if len(out) == start {
+			continue
 		}
+		slices.SortStableFunc(out[start:], func(x, y *lane) int { return cmp.Compare(x.used, y.used) })
+		a.used[i] = out[start].used
+		starts = append(starts, start)
+	}
+	others := len(starts) - 1
+	if a.passed++; others <= 0 {
+		a.passed = 0
+	} else if a.passed == reserveOthers {
+		first := starts[1+a.turn%others]
+		out = append(slices.Clone(out[first:]), out[:first]...)
+		a.passed, a.turn = 0, a.turn+1
 	}
 	return out
+}
+
+// charge notes what each lane had of a request, as its share of one: requests are
+// what is scarce, so a tenant whose texts can share none pays for each in full.
+func (a *account) charge(items []item) {
+	for _, it := range items {
+		it.h.l.used += 1 / float64(len(items))
+	}
 }
 
 // picker collects messages that may share a request.

@@ -59,6 +59,7 @@ type Account struct {
 	// before has left every window: 2 s, the longest window and the lease-ahead.
 	Hold        time.Duration
 	Rate        float64  // requests per second of the tightest limit, for the slot use that is told
+	Counted     bool     // a limit counts messages: a slot is good for as many as it was asked for
 	Tenants     []string // whose lanes this account has
 	BatchSize   int
 	Linger      time.Duration

@@ -22,6 +22,7 @@ type lane struct {
 
 	// Guarded by account.mu.
 	items  []item
+	used   float64            // requests that it has had, or its shares of them
 	held   map[*held]struct{} // pieces handed out to us and not settled
 	behind int                // pieces that were in the queue behind the last one that came
 	grew   time.Time          // when the pool last grew
@@ -221,6 +222,9 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	if h.left = len(free); h.left > 0 {
 		l.held[h] = struct{}{}
 		l.items = append(l.items, free...)
+		if l.priority == envelope.High && a.hasten != nil {
+			a.hasten(errUrgent)
+		}
 	}
 	a.mu.Unlock()
 	if len(free) == 0 {

@@ -71,7 +71,9 @@ func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot
 	switch sender {
 	case "":
 		slot, err := p.a.o.Slots.Next(ctx, messages, backlog)
-		p.answered(!errors.Is(err, ratelimit.ErrUnavailable) || quarantined(err))
+		if !errors.Is(err, errUrgent) {
+			p.answered(!errors.Is(err, ratelimit.ErrUnavailable) || quarantined(err))
+		}
 		return slot, err
 	case p.a.j.Owner():
 		p.lookForRedis(ctx)
