@@ -114,7 +114,7 @@ func (r *reports) Told(e *envelope.Event) {
 	r.k.tel.Metrics.MessageStatus(e.Provider, string(e.Status), len(e.Messages))
 	traces := map[string]bool{}
 	for i := range e.Messages {
-		if tp := e.Messages[i].Traceparent; tp != "" && !traces[tp] {
+		if tp := e.Messages[i].Traceparent; tp != "" && r.k.tel.Tracer.Keeps(tp) && !traces[tp] {
 			traces[tp] = true
 			_, s := r.k.tel.Tracer.StartMessage(r.ctx, "report "+string(e.Status), tp)
 			s.End()

@@ -64,10 +64,16 @@ func (o *observer) Backlog(account string, p envelope.Priority, n int, oldest ti
 // Attempt implements dispatch.Observer: one span for the request, and one short
 // span in the trace of each submission it carries, linked to it. Messages of one
 // envelope share a trace and so a span: what matters of them is counted on it.
+// Of traces that are not kept there is neither span nor link.
 func (o *observer) Attempt(ctx context.Context, a dispatch.Attempt) (context.Context, func(providers.Class, int)) {
 	traces := map[string]int{}
+	last, kept := "", false // messages of one envelope lie beside one another
 	for i := range a.Messages {
-		if tp := a.Messages[i].Traceparent; tp != "" {
+		tp := a.Messages[i].Traceparent
+		if tp != last {
+			last, kept = tp, o.tel.Tracer.Keeps(tp)
+		}
+		if kept {
 			traces[tp]++
 		}
 	}

@@ -40,7 +40,8 @@ type attempt struct {
 	asked  time.Time
 	finish func(error) // ends the breaker's turn
 
-	waiting atomic.Bool // the request is ready and waits for its slot
+	told    []envelope.EventMessage // of items, as far as it is known before the outcome
+	waiting atomic.Bool             // the request is ready and waits for its slot
 }
 
 func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, finish func(error)) {
@@ -176,13 +177,14 @@ func (t *attempt) timely() bool {
 func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Result, error) {
 	a := t.a
 	b := &providers.Batch{ID: journal.BatchID(a.j.Epoch(), t.seq), Messages: make([]providers.Message, len(t.items)), Fence: t.fence}
+	t.told = t.eventMessages()
 	for i, it := range t.items {
-		b.Messages[i] = it.provider()
+		b.Messages[i] = it.as(t.told[i].ID)
 	}
 	if a.o.Callback != nil && a.o.Provider.Limits().CallbackURL {
 		b.CallbackURL = a.o.Callback(b.ID)
 	}
-	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.eventMessages()})
+	ctx, end := a.d.Observer.Attempt(ctx, Attempt{Account: a.o.Name, Type: a.o.Type, Batch: b.ID, Messages: t.told})
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	b.Start = func() error { return t.start(ctx, slot) }

@@ -61,8 +61,13 @@ func (it item) placed() idempotency.PlacedKey {
 
 // provider returns the message as an adapter sees it.
 func (it item) provider() providers.Message {
+	return it.as(envelope.MessageID(it.h.p.ID, it.msg().Index))
+}
+
+// as is provider for who has the message's id at hand.
+func (it item) as(id string) providers.Message {
 	m, p := it.msg(), &it.h.p
-	out := providers.Message{ID: envelope.MessageID(p.ID, m.Index), To: m.To, From: p.From, Text: p.Text, Segments: m.Segments, ExpiresAt: p.ExpiresAt}
+	out := providers.Message{ID: id, To: m.To, From: p.From, Text: p.Text, Segments: m.Segments, ExpiresAt: p.ExpiresAt}
 	if p.Template {
 		if out.Variables = m.Variables; out.Variables == nil {
 			out.Variables = map[string]string{}
@@ -211,11 +216,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)
 	}
-	h.groups = make([]string, len(h.p.Messages))
-	for _, it := range free {
-		pm := it.provider()
-		h.groups[it.i] = l.a.o.Provider.GroupKey(&pm)
-	}
+	h.groups = l.a.groups(h, free)
 	a := l.a
 	a.mu.Lock()
 	l.behind, l.grew = int(m.Pending), a.d.Now()
@@ -239,6 +240,20 @@ func (h *held) place(a *account) {
 	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: a.epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
 		h.origin = *h.p.Origin
 	}
+}
+
+// groups are the group keys of a piece's messages. Without a template they share
+// sender, text and expiry, and so the key.
+func (a *account) groups(h *held, items []item) []string {
+	out, key := make([]string, len(h.p.Messages)), ""
+	for i, it := range items {
+		if i == 0 || h.p.Template {
+			pm := it.provider()
+			key = a.o.Provider.GroupKey(&pm)
+		}
+		out[it.i] = key
+	}
+	return out
 }
 
 // readyIn says how long this lane wants to wait before it is worth a request: not

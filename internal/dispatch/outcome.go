@@ -96,8 +96,7 @@ func (t *attempt) runs(vs []verdict) []idempotency.Run {
 func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, effect idempotency.Effect) []envelope.Event {
 	members := make([]journal.Member, t.all)
 	for i, it := range t.items {
-		em := journal.EventMessage(&it.h.p, it.msg())
-		members[t.position(i)] = journal.Member{EventMessage: em, Tenant: it.h.p.Tenant, Found: true}
+		members[t.position(i)] = journal.Member{EventMessage: t.told[i], Tenant: it.h.p.Tenant, Found: true}
 	}
 	events := journal.Events(t.a.o.Name, seq, members, d)
 	for n, p := range effect.Freed {

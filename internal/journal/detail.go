@@ -34,8 +34,10 @@ type MessageResult struct {
 
 // At returns the result at a position.
 func (d *OutcomeDetail) At(pos uint32) MessageResult {
-	if r, ok := d.Each[pos]; ok {
-		return r
+	if len(d.Each) > 0 {
+		if r, ok := d.Each[pos]; ok {
+			return r
+		}
 	}
 	return d.Default
 }

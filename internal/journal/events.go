@@ -23,23 +23,32 @@ func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []en
 		tenant string
 		status envelope.Status
 	}
-	byGroup := map[group][]envelope.EventMessage{}
+	byGroup := map[group]*[]envelope.EventMessage{}
+	var last group // most members are like the one before
+	var list *[]envelope.EventMessage
 	for i := range members {
-		r, m := d.At(uint32(i)), members[i]
+		r, m := d.At(uint32(i)), &members[i]
 		if r.Status == "" || !m.Found {
 			continue
 		}
-		em := m.EventMessage
+		if g := (group{m.Tenant, r.Status}); list == nil || g != last {
+			if list, last = byGroup[g], g; list == nil {
+				list = new([]envelope.EventMessage)
+				*list = make([]envelope.EventMessage, 0, len(members)-i)
+				byGroup[g] = list
+			}
+		}
+		*list = append(*list, m.EventMessage)
+		em := &(*list)[len(*list)-1]
 		em.ProviderMessageID = r.ProviderID
 		em.Attempts++ // the request that this is the outcome of
 		if r.Code != "" || r.ProviderCode != "" || r.Detail != "" {
 			em.Error = &envelope.EventError{Code: r.Code, ProviderCode: r.ProviderCode, Detail: r.Detail}
 		}
-		g := group{m.Tenant, r.Status}
-		byGroup[g] = append(byGroup[g], em)
 	}
 	var out []envelope.Event
-	for g, msgs := range byGroup {
+	for g, list := range byGroup {
+		msgs := *list
 		for i := 0; i < len(msgs); i += envelope.MaxEventMessages {
 			chunk := msgs[i:min(i+envelope.MaxEventMessages, len(msgs))]
 			out = append(out, envelope.Event{

@@ -67,7 +67,7 @@ func New(ctx context.Context, o Options) (*Telemetry, error) {
 		exporters = append(exporters, sdktrace.WithBatcher(&loudExporter{SpanExporter: exp, log: t.Log}))
 	}
 	t.traces = newTracerProvider(res, o.Sample, exporters...)
-	t.Tracer = &Tracer{t.traces.Tracer("github.com/tuma-sms/tuma")}
+	t.Tracer = &Tracer{t.traces.Tracer("github.com/tuma-sms/tuma"), sampler(o.Sample)}
 	if err := t.newMeters(ctx, res); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -104,15 +104,17 @@ func (t *Telemetry) newMeters(ctx context.Context, res *resource.Resource) error
 	return nil
 }
 
-// newTracerProvider decides by trace id alone. A parent's sampled flag comes from
-// a tenant, who must not decide what we store; and every process of ours decides
-// the same for one trace.
+// sampler decides by trace id alone. A parent's sampled flag comes from a tenant,
+// who must not decide what we store; and every process of ours decides the same
+// for one trace.
+func sampler(share float64) sdktrace.Sampler { return sdktrace.TraceIDRatioBased(share) }
+
 func newTracerProvider(res *resource.Resource, sample float64, o ...sdktrace.TracerProviderOption) *sdktrace.TracerProvider {
 	limits := sdktrace.NewSpanLimits()
 	limits.LinkCountLimit = MaxLinks
 	return sdktrace.NewTracerProvider(append(o,
 		sdktrace.WithResource(res),
-		sdktrace.WithSampler(sdktrace.TraceIDRatioBased(sample)),
+		sdktrace.WithSampler(sampler(sample)),
 		sdktrace.WithRawSpanLimits(limits),
 	)...)
 }

@@ -117,7 +117,7 @@ func recorded(t *testing.T, sample float64) (*Tracer, *tracetest.SpanRecorder) {
 	rec := tracetest.NewSpanRecorder()
 	p := newTracerProvider(resource.Empty(), sample, sdktrace.WithSpanProcessor(rec))
 	t.Cleanup(func() { p.Shutdown(context.Background()) })
-	return &Tracer{p.Tracer("test")}, rec
+	return &Tracer{t: p.Tracer("test")}, rec
 }
 
 func TestOneTraceFromSubmissionToSending(t *testing.T) {
@@ -281,5 +281,25 @@ func TestDeadCollectorIsLoggedOnly(t *testing.T) {
 	}
 	if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Msg != "spans dropped" || line.Count != 1 || line.Service != "test" {
 		t.Errorf("%v: %s", err, log.String())
+	}
+}
+
+func TestKeepsSaysWhatTheTracerWouldDo(t *testing.T) {
+	t.Parallel()
+	rec := tracetest.NewSpanRecorder()
+	p := newTracerProvider(resource.Empty(), 0.3, sdktrace.WithSpanProcessor(rec))
+	tr := &Tracer{p.Tracer("test"), sampler(0.3)}
+	kept := 0
+	for i := range 1000 {
+		tp := fmt.Sprintf("00-%016x%016x-%016x-00", i+1, uint64(i)*0x9e3779b97f4a7c15, i+1)
+		_, s := tr.StartMessage(t.Context(), "m", tp)
+		if got := tr.Keeps(tp); got != s.IsRecording() {
+			t.Fatalf("Keeps(%q) = %v", tp, got)
+		} else if got {
+			kept++
+		}
+	}
+	if kept < 200 || kept > 400 || tr.Keeps("") || tr.Keeps("nonsense") || (*Tracer)(nil).Keeps("") {
+		t.Errorf("%d of 1000 kept", kept)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -17,7 +18,21 @@ const MaxLinks = 128
 const traceparentKey = "traceparent"
 
 // Tracer makes spans. A nil Tracer makes none.
-type Tracer struct{ t trace.Tracer }
+type Tracer struct {
+	t       trace.Tracer
+	sampler sdktrace.Sampler
+}
+
+// Keeps reports whether spans of a submission's trace are kept. Making one that
+// is not costs as much as reading its message, so who makes one for each of many
+// messages asks first.
+func (t *Tracer) Keeps(traceparent string) bool {
+	if t == nil || t.sampler == nil {
+		return false
+	}
+	sc := parse(traceparent)
+	return sc.IsValid() && t.sampler.ShouldSample(sdktrace.SamplingParameters{TraceID: sc.TraceID()}).Decision == sdktrace.RecordAndSample
+}
 
 func (t *Tracer) tracer() trace.Tracer {
 	if t == nil {
@@ -124,7 +139,13 @@ func Extract(ctx context.Context, headers map[string][]string) context.Context {
 // parse reads a W3C traceparent, version-traceid-spanid-flags; the zero
 // SpanContext stands for anything else.
 func parse(tp string) trace.SpanContext {
-	parts := strings.Split(tp, "-")
+	var at [5]string // no slice to allocate; what is beyond the flags is of later versions
+	parts := at[:0]
+	for rest, more := tp, true; more && len(parts) < len(at); {
+		var part string
+		part, rest, more = strings.Cut(rest, "-")
+		parts = append(parts, part)
+	}
 	if len(parts) < 4 || len(parts[0]) != 2 || parts[0] == "ff" || (parts[0] == "00" && len(parts) != 4) || len(parts[3]) != 2 {
 		return trace.SpanContext{}
 	}

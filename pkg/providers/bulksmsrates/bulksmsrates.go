@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -146,9 +147,8 @@ func (p *provider) GroupKey(m *providers.Message) string {
 	if err != nil {
 		return "!" + m.ID // refused by Check: it travels with nobody
 	}
-	key := fmt.Sprintf("%s\x00%d\x00", m.From, p.validity(m))
-	if !p.wholeText {
-		key += w.body
+	if p.wholeText {
+		w.body = ""
 	}
-	return key
+	return m.From + "\x00" + strconv.Itoa(p.validity(m)) + "\x00" + w.body
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -63,16 +64,9 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 }
 
 func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([]providers.Result, error) {
-	raw, array, err := httpapi.Objects(resp.Body)
+	answers, array, err := readAnswers(resp.Body)
 	if err != nil {
 		return nil, p.http.Failure(resp)
-	}
-	var answers []answer
-	for _, r := range raw {
-		var a answer
-		if json.Unmarshal(r, &a) == nil && a.Status != nil {
-			answers = append(answers, a)
-		}
 	}
 	ok := resp.Status >= 200 && resp.Status < 300
 	switch {
@@ -82,6 +76,24 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 		return nil, p.http.Failure(resp)
 	}
 	return match(answers, messages), nil
+}
+
+// readAnswers reads the elements that can be read.
+func readAnswers(body []byte) (answers []answer, array bool, err error) {
+	whole := json.Unmarshal(body, &answers) == nil && answers != nil // the usual case, at half the price
+	if !whole {
+		var raw []json.RawMessage
+		if raw, array, err = httpapi.Objects(body); err != nil {
+			return nil, false, err
+		}
+		answers = make([]answer, len(raw))
+		for i, r := range raw {
+			if json.Unmarshal(r, &answers[i]) != nil {
+				answers[i].Status = nil
+			}
+		}
+	}
+	return slices.DeleteFunc(answers, func(a answer) bool { return a.Status == nil }), array || whole, nil
 }
 
 // refused reads an answer that refuses the request as a whole: by its HTTP

@@ -28,6 +28,8 @@ func (s *Scalar) UnmarshalJSON(b []byte) error {
 	switch {
 	case len(b) == 0 || b[0] == '{' || b[0] == '[':
 		return errNoScalar
+	case plainString(b):
+		*s = Scalar(ID(string(b[1 : len(b)-1])))
 	case b[0] == '"':
 		var v string
 		if err := json.Unmarshal(b, &v); err != nil {
@@ -40,6 +42,20 @@ func (s *Scalar) UnmarshalJSON(b []byte) error {
 		*s = Scalar(ID(string(b)))
 	}
 	return nil
+}
+
+// plainString reports whether b is a JSON string of printable ASCII without
+// escapes, as nearly every id is: it stands for its own bytes.
+func plainString(b []byte) bool {
+	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+		return false
+	}
+	for _, c := range b[1 : len(b)-1] {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 var errNoObject = errors.New("httpapi: want a JSON object or an array of objects")
