@@ -51,6 +51,7 @@ const (
 	bodyWithin  = 30 * time.Second // a JSON body must be here; between two lines of NDJSON
 	statusRetry = time.Second
 	tellAgain   = 250 * time.Millisecond
+	lookTries   = 8                // for what may be stored under a key, tellAgain apart
 	keyWithin   = 3 * time.Second  // settling a key after the client has gone
-	storeFor    = 15 * time.Second // how long storing may go on after the client has gone
+	storeFor    = 15 * time.Second // how long storing may go on after the client has gone, within a key's lease
 )

@@ -126,7 +126,7 @@ func (in *Ingest) replay(ctx context.Context, letter uint64, p *envelope.Piece) 
 		one.ReplayOf = envelope.MessageID(p.ID, p.Messages[i].Index)
 		one.Messages = []envelope.Message{p.Messages[i]}
 		one.Messages[0].Index = 0
-		ack, err := in.storeWhole(ctx, &one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf), "")
+		ack, err := in.storeWhole(ctx, &one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf), nil)
 		if err != nil {
 			return nil, unavailable(err)
 		}

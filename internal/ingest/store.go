@@ -20,21 +20,18 @@ const (
 const roomForHeaders = 4 << 10
 
 // storePiece stores a routed piece in its account's queue.
-func (in *Ingest) storePiece(ctx context.Context, p *envelope.Piece, msgID, fingerprint string) (bus.Ack, error) {
-	o := queued(p, msgID)
-	mark(&o, fingerprint)
-	return in.store(ctx, o)
+func (in *Ingest) storePiece(ctx context.Context, p *envelope.Piece, msgID string, k *held) (bus.Ack, error) {
+	return in.store(ctx, queued(p, msgID), k)
 }
 
 // storeWhole stores a submission as one, for the Hop to cut.
-func (in *Ingest) storeWhole(ctx context.Context, p *envelope.Piece, msgID, fingerprint string) (bus.Ack, error) {
+func (in *Ingest) storeWhole(ctx context.Context, p *envelope.Piece, msgID string, k *held) (bus.Ack, error) {
 	o := out(p, bus.AcceptedSubject(p.Tenant, string(p.Priority)), msgID)
 	o.Pack()
 	if limit := in.bus.MaxPayload(); limit > 0 && int64(len(o.Data)) > limit-roomForHeaders {
 		return bus.Ack{}, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the submission is larger than the bus takes; send it in parts")
 	}
-	mark(&o, fingerprint)
-	return in.store(ctx, o)
+	return in.store(ctx, o, k)
 }
 
 // queued is a routed piece on its way to its account's queue.
@@ -50,21 +47,26 @@ func out(p *envelope.Piece, subject, msgID string) bus.Out {
 	return o
 }
 
-func mark(o *bus.Out, fingerprint string) {
-	if fingerprint != "" {
-		o.Header[headerBody] = []string{fingerprint}
-	}
-}
-
 // store publishes, and once more with the same id if no answer came: stored
 // once, whichever of the two it was. A client that leaves does not stop it: what
-// it submitted is stored or not, and its key says so.
-func (in *Ingest) store(ctx context.Context, o bus.Out) (bus.Ack, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
+// it submitted is stored or not, and its key (nil: it has none) says so.
+func (in *Ingest) store(ctx context.Context, o bus.Out, k *held) (bus.Ack, error) {
+	if k != nil {
+		o.Header[headerBody] = []string{header(k.body)}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.left())
 	defer cancel()
 	ack, err := in.bus.Publish(ctx, o)
-	if errors.Is(err, bus.ErrUnavailable) && in.bus.Connected() {
-		ack, err = in.bus.Publish(ctx, o)
+	if !errors.Is(err, bus.ErrUnavailable) {
+		return ack, err
+	}
+	if k != nil {
+		k.open = true
+	}
+	if in.bus.Connected() {
+		if again, err := in.bus.Publish(ctx, o); err == nil {
+			return again, nil
+		}
 	}
 	return ack, err
 }

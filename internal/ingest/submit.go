@@ -47,45 +47,74 @@ func (in *Ingest) submit(ctx context.Context, s submission) (*receipt, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = in.accept(ctx, s, r, id, "")
+		_, err = in.accept(ctx, s, r, id, nil)
 		return r, err
 	}
-	return in.submitKeyed(ctx, s, id, now)
+	return in.submitKeyed(ctx, s, keyAnswer{id, now})
 }
 
-// submitKeyed takes a submission under its idempotency key.
-func (in *Ingest) submitKeyed(ctx context.Context, s submission, id string, now time.Time) (*receipt, error) {
+// submitKeyed takes a submission under its idempotency key; self is what it is
+// if nobody came before.
+func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer) (*receipt, error) {
 	body, err := fingerprint(s.env)
 	if err != nil {
 		return nil, err
 	}
-	k := in.claim(ctx, s.tenant.Name, s.key, body, id)
+	k, err := in.claim(ctx, s.tenant.Name, s.key, body, self, s.env.SendAt)
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	switch k.state {
 	case idempotency.Mismatch:
 		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
 	case idempotency.Pending:
-		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key is still being worked on")
-		p.RetryAfter = time.Second
-		return nil, p
+		return nil, pending()
 	case idempotency.Done:
 		return in.plan(s, k.first.ID, k.first.At)
+	case idempotency.TakenOver:
+		stored, err := k.stored(ctx)
+		if err != nil {
+			k.release(ctx)
+			return nil, unavailable(err)
+		}
+		if stored {
+			k.confirmFirst(ctx, s.env.SendAt)
+			return in.plan(s, k.first.ID, k.first.At)
+		}
 	case idempotency.Mine:
 	}
-	r, err := in.plan(s, id, now)
+	return in.submitFirst(ctx, s, k)
+}
+
+// pending answers a repeat that comes too early.
+func pending() *Problem {
+	p := problem(http.StatusConflict, codePending, "a submission with this idempotency key is still being worked on")
+	p.RetryAfter = time.Second
+	return p
+}
+
+// submitFirst stores a submission that was not stored before, in the name of
+// whoever claimed its key first.
+func (in *Ingest) submitFirst(ctx context.Context, s submission, k *held) (*receipt, error) {
+	r, err := in.plan(s, k.first.ID, k.first.At)
 	if err != nil {
 		k.drop(ctx)
 		return nil, err
 	}
-	first, err := in.accept(ctx, s, r, idempotency.MsgID(s.tenant.Name, s.key), header(body))
+	other, err := in.accept(ctx, s, r, idempotency.MsgID(s.tenant.Name, s.key), k)
 	if err != nil {
-		k.drop(ctx) // if it was stored after all, the bus's own window knows the next try
+		if k.open {
+			k.release(ctx)
+		} else {
+			k.drop(ctx)
+		}
 		return nil, err
 	}
-	if first != nil {
-		k.confirm(ctx, *first, r.piece.SendAt)
-		return in.plan(s, first.ID, first.At)
+	if other != nil {
+		k.confirm(ctx, *other, r.piece.SendAt)
+		return in.plan(s, other.ID, other.At)
 	}
-	k.confirm(ctx, keyAnswer{id, now}, r.piece.SendAt)
+	k.confirm(ctx, k.first, r.piece.SendAt)
 	return r, nil
 }
 
@@ -123,8 +152,8 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 }
 
 // accept takes the recipients from the tenant's rate and stores the submission.
-// first is not nil if the bus had it already: then that one counts.
-func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, body string) (first *keyAnswer, err error) {
+// other is not nil if the bus had another under its key: then that one counts.
+func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID string, k *held) (other *keyAnswer, err error) {
 	n := len(r.piece.Messages)
 	if s.wait {
 		if err := in.quota.wait(ctx, s.tenant.Name, n); err != nil {
@@ -133,11 +162,14 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, b
 	} else if wait := in.quota.take(ctx, s.tenant.Name, n); wait > 0 {
 		return nil, limited(wait)
 	}
+	if err := k.renew(ctx); err != nil {
+		return nil, err
+	}
 	store := in.storeWhole
 	if r.piece.Account != "" {
 		store = in.storePiece
 	}
-	ack, err := store(ctx, r.piece, msgID, body)
+	ack, err := store(ctx, r.piece, msgID, k)
 	if err != nil {
 		var p *Problem
 		if errors.As(err, &p) {
@@ -145,8 +177,8 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, b
 		}
 		return nil, unavailable(err)
 	}
-	if ack.Duplicate && body != "" {
-		return in.repeated(ctx, r.piece.ID, ack, body)
+	if ack.Duplicate && k != nil {
+		return in.repeated(ctx, r.piece.ID, ack, k)
 	}
 	if o, err := in.origin(ctx, ack.Stream, ack.Seq); err == nil {
 		in.status.Register(r.piece, o)
@@ -154,23 +186,28 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID, b
 	return nil, nil
 }
 
-// repeated reads back what the bus stored first under the key: the keys' store
-// is away or has forgotten, and the bus's own window caught the repeat.
-func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, body string) (*keyAnswer, error) {
+// repeated reads back what the bus stored first under the key: our own, of which
+// the answer was lost, or another's, if the keys' store is away or has forgotten.
+// What is gone already counts as our own if it may be: the hop has sent it on.
+func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, k *held) (*keyAnswer, error) {
 	m, err := in.bus.Get(ctx, ack.Stream, ack.Seq)
+	if errors.Is(err, bus.ErrNotFound) && k.open {
+		return nil, nil
+	}
 	if err != nil {
 		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key was accepted; its id cannot be told right now")
 		p.cause = err
 		return nil, p
 	}
-	if m.Get(headerBody) != body {
+	if m.Get(headerBody) != header(k.body) {
+		k.open = false // it is not ours
 		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
 	}
 	p, err := unpack(m)
 	if err != nil {
 		return nil, err
 	}
-	if p.ID == id { // our own first try, whose answer was lost
+	if p.ID == id {
 		return nil, nil
 	}
 	return &keyAnswer{p.ID, p.AcceptedAt}, nil

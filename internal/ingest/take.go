@@ -70,53 +70,119 @@ func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Prior
 	}
 	id := envelopeID(m.Time, origin)
 	if s.key == "" {
-		return in.takeNew(ctx, s, m, origin, id)
+		_, err := in.takeNew(ctx, s, origin, keyAnswer{id, m.Time}, true)
+		return err
 	}
 	body, err := fingerprint(s.env)
 	if err != nil {
 		return err
 	}
-	k := in.claim(ctx, t.Name, s.key, body, id)
+	k, err := in.claim(ctx, t.Name, s.key, body, keyAnswer{id, m.Time}, s.env.SendAt)
+	if err != nil {
+		return err
+	}
 	switch k.state {
 	case idempotency.Mismatch:
 		err := envelope.Refuse(envelope.Duplicate, "idempotency_key", "was used with another body")
 		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
 	case idempotency.Pending:
 		return &laterError{hopRetry}
-	case idempotency.Done:
-		r, err := in.plan(s, k.first.ID, k.first.At)
+	case idempotency.Done, idempotency.TakenOver:
+		goOn, err := in.goOn(ctx, k, id, origin)
 		if err != nil {
-			return in.reject(ctx, s, origin, err)
+			return err
 		}
-		return in.tellAccepted(ctx, origin, r.piece)
+		if !goOn {
+			return in.takeRepeat(ctx, s, origin, k)
+		}
 	case idempotency.Mine:
 	}
-	if err := in.takeNew(ctx, s, m, origin, id); err != nil {
-		return err
-	}
-	k.confirm(ctx, keyAnswer{id, m.Time}, s.env.SendAt)
-	return nil
+	return in.takeFirst(ctx, s, origin, k, id)
 }
 
-// takeNew takes a submission that nobody made before: tells its ids and what is
-// refused of it, and sends it on.
-func (in *Ingest) takeNew(ctx context.Context, s submission, m *bus.Msg, origin envelope.Origin, id string) error {
-	r, err := in.plan(s, id, m.Time)
+// goOn reports whether a published submission, id by its own name, is to be sent
+// on, although its key stands for one that may have been stored. It is if that is
+// itself: it was sent on in part, or nobody has begun.
+func (in *Ingest) goOn(ctx context.Context, k *held, id string, origin envelope.Origin) (bool, error) {
+	known := true
+	if k.state == idempotency.TakenOver {
+		var err error
+		if known, err = k.stored(ctx); err != nil {
+			k.release(ctx)
+			return false, &laterError{hopRetry}
+		}
+	} else if !in.status.Ready() {
+		return false, &laterError{hopRetry}
+	}
+	o, _, placed := in.status.Origin(k.tenant, k.first.ID)
+	switch {
+	case placed:
+		return o == origin, nil
+	case k.first.ID != id:
+		return !known, nil
+	case k.state == idempotency.Done: // who confirmed it has stored it; where, will be known in a moment
+		return false, &laterError{hopRetry}
+	}
+	return true, nil
+}
+
+// takeRepeat tells the ids of the submission that was made before.
+func (in *Ingest) takeRepeat(ctx context.Context, s submission, origin envelope.Origin, k *held) error {
+	r, err := in.plan(s, k.first.ID, k.first.At)
 	if err != nil {
 		return in.reject(ctx, s, origin, err)
-	}
-	if wait := in.quota.take(ctx, s.tenant.Name, len(r.piece.Messages)); wait > 0 {
-		return &laterError{min(wait, maxGivenBack)}
-	}
-	if err := in.tellRejected(ctx, s.tenant, origin, s.env.Ref, r.refused); err != nil {
-		return err
 	}
 	if err := in.tellAccepted(ctx, origin, r.piece); err != nil {
 		return err
 	}
+	if k.state == idempotency.TakenOver {
+		k.confirmFirst(ctx, s.env.SendAt)
+	}
+	return nil
+}
+
+// takeFirst takes a submission that nobody stored before, in the name of whoever
+// claimed its key first. The lease bounds it; when it comes again it goes on.
+func (in *Ingest) takeFirst(ctx context.Context, s submission, origin envelope.Origin, k *held, id string) error {
+	bounded, cancel := k.within(ctx)
+	defer cancel()
+	refused, err := in.takeNew(bounded, s, origin, k.first, k.first.ID == id)
+	switch {
+	case err != nil:
+		return err
+	case refused:
+		k.drop(ctx)
+	default:
+		k.confirm(ctx, k.first, s.env.SendAt)
+	}
+	return nil
+}
+
+// takeNew takes a submission that nobody made before: tells its ids and what is
+// refused of it, and sends it on. In another's name it tells the ids last: then
+// what the statuses know by its ids alone is the other's to send on.
+func (in *Ingest) takeNew(ctx context.Context, s submission, origin envelope.Origin, as keyAnswer, ownName bool) (refused bool, err error) {
+	r, err := in.plan(s, as.ID, as.At)
+	if err != nil {
+		return true, in.reject(ctx, s, origin, err)
+	}
+	if wait := in.quota.take(ctx, s.tenant.Name, len(r.piece.Messages)); wait > 0 {
+		return false, &laterError{min(wait, maxGivenBack)}
+	}
+	if err := in.tellRejected(ctx, s.tenant, origin, s.env.Ref, r.refused); err != nil {
+		return false, err
+	}
+	tell := func() error { return in.tellAccepted(ctx, origin, r.piece) }
 	whole := *r.piece
 	whole.Account, whole.Route = "", nil
-	return in.forward(ctx, &whole, origin)
+	send := func() error { return in.forward(ctx, &whole, origin) }
+	if !ownName {
+		tell, send = send, tell
+	}
+	if err := tell(); err != nil {
+		return false, err
+	}
+	return false, send()
 }
 
 // reject tells why a whole submission was refused.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	redistest "github.com/tuma-sms/tuma/internal/testkit/redis"
@@ -35,90 +34,201 @@ func onBoth(t *testing.T, f func(t *testing.T, rdb *redis.Client)) {
 	t.Run("redis-server", func(t *testing.T) { t.Parallel(); f(t, client(t, redistest.Start(t))) })
 }
 
+// by is a submission that claims a key; its time tells it apart.
+func by(id string) idempotency.Owner {
+	return idempotency.Owner{ID: id, At: clock().Add(time.Duration(id[0]) * 1_000_001)}
+}
+
+// bench is a key under test.
+type bench struct {
+	*testing.T
+	k *idempotency.Keys
+}
+
+func (b bench) claim(tenant string, print [32]byte, id string) idempotency.Claim {
+	b.Helper()
+	c, err := b.k.Claim(b.Context(), tenant, "order-17", print, by(id), day)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func (b bench) expect(got idempotency.Claim, state idempotency.ClaimState, answer string) {
+	b.Helper()
+	if got.State != state || string(got.Answer) != answer {
+		b.Fatalf("claim is %d with %q, want %d with %q", got.State, got.Answer, state, answer)
+	}
+}
+
+func (b bench) taken(got idempotency.Claim, first string) {
+	b.Helper()
+	if got.State != idempotency.TakenOver || got.First != by(first) {
+		b.Fatalf("claim is %+v, want one taken over from %+v", got, by(first))
+	}
+}
+
+func (b bench) confirm(owner, answer string) error {
+	return b.k.Confirm(b.Context(), "acme", "order-17", owner, []byte(answer), day)
+}
+
+func (b bench) drop(holder string) {
+	b.Helper()
+	if err := b.k.Drop(b.Context(), "acme", "order-17", holder); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b bench) release(holder string) {
+	b.Helper()
+	if err := b.k.Release(b.Context(), "acme", "order-17", holder); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func keptFor(t *testing.T, rdb *redis.Client) time.Duration {
+	t.Helper()
+	return rdb.PTTL(t.Context(), "tuma:key:"+idempotency.MsgID("acme", "order-17")).Val()
+}
+
 func TestLifeOfAKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
-		k := idempotency.NewKeys(rdb, clock)
+		b := bench{t, idempotency.NewKeys(rdb, clock)}
 		body, other := [32]byte{1}, [32]byte{2, 0, 255}
-		claim := func(tenant string, print [32]byte, owner string) idempotency.Claim {
-			t.Helper()
-			c, err := k.Claim(t.Context(), tenant, "order-17", print, owner)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return c
-		}
-		expect := func(got idempotency.Claim, state idempotency.ClaimState, answer string) {
-			t.Helper()
-			if got.State != state || string(got.Answer) != answer {
-				t.Fatalf("claim is %d with %q, want %d with %q", got.State, got.Answer, state, answer)
-			}
-		}
-		confirm := func(owner, answer string) error {
-			return k.Confirm(t.Context(), "acme", "order-17", owner, []byte(answer), day)
-		}
-		drop := func(owner string) {
-			t.Helper()
-			if err := k.Drop(t.Context(), "acme", "order-17", owner); err != nil {
-				t.Fatal(err)
-			}
-		}
 
-		expect(claim("acme", body, "a"), idempotency.Mine, "")
-		expect(claim("acme", body, "a"), idempotency.Mine, "") // its own key
-		pending := claim("acme", body, "b")
-		expect(pending, idempotency.Pending, "")
+		b.expect(b.claim("acme", body, "a"), idempotency.Mine, "")
+		b.expect(b.claim("acme", body, "a"), idempotency.Mine, "") // its own key
+		pending := b.claim("acme", body, "b")
+		b.expect(pending, idempotency.Pending, "")
 		if left := pending.Lapses.Sub(clock()); left <= 0 || left > 30*time.Second {
-			t.Errorf("a claim lapses in %v", left)
+			t.Errorf("the lease lapses in %v", left)
 		}
-		expect(claim("acme", other, "b"), idempotency.Mismatch, "")
-		expect(claim("umbrella", other, "b"), idempotency.Mine, "") // another tenant's key
+		if ttl := keptFor(t, rdb); ttl <= day-time.Minute || ttl > day {
+			t.Errorf("a claim is kept for %v", ttl)
+		}
+		b.expect(b.claim("acme", other, "b"), idempotency.Mismatch, "")
+		b.expect(b.claim("umbrella", other, "b"), idempotency.Mine, "") // another tenant's key
 
-		drop("b") // not b's
-		expect(claim("acme", body, "b"), idempotency.Pending, "")
-		drop("a")
-		expect(claim("acme", other, "b"), idempotency.Mine, "")
-		if err := confirm("a", "no"); !errors.Is(err, idempotency.ErrLost) {
+		b.drop("b") // not b's
+		b.release("b")
+		b.expect(b.claim("acme", body, "b"), idempotency.Pending, "")
+		b.drop("a")
+		b.expect(b.claim("acme", other, "b"), idempotency.Mine, "")
+		if err := b.confirm("a", "no"); !errors.Is(err, idempotency.ErrLost) {
 			t.Errorf("confirmed a lost claim: %v", err)
 		}
 		for range 2 {
-			if err := confirm("b", `{"id":"1"}`); err != nil {
+			if err := b.confirm("b", `{"id":"1"}`); err != nil {
 				t.Fatal(err)
 			}
 		}
-		drop("b") // confirmed: stays
-		expect(claim("acme", other, "c"), idempotency.Done, `{"id":"1"}`)
-		expect(claim("acme", other, "b"), idempotency.Mine, `{"id":"1"}`)
-		expect(claim("acme", body, "c"), idempotency.Mismatch, "")
-		if ttl := rdb.PTTL(t.Context(), "tuma:key:"+idempotency.MsgID("acme", "order-17")).Val(); ttl <= day-time.Minute || ttl > day {
+		b.drop("b") // confirmed: stays
+		b.release("b")
+		b.expect(b.claim("acme", other, "c"), idempotency.Done, `{"id":"1"}`)
+		b.expect(b.claim("acme", other, "b"), idempotency.Mine, `{"id":"1"}`)
+		b.expect(b.claim("acme", body, "c"), idempotency.Mismatch, "")
+		if ttl := keptFor(t, rdb); ttl <= day-time.Minute || ttl > day {
 			t.Errorf("kept for %v", ttl)
 		}
 	})
 }
 
-func TestClaimLapses(t *testing.T) {
+// Who takes a claim over goes on in the name of the first, and so do all after
+// it, the first included: it does not know what the others have stored.
+func TestTakingOver(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		b := bench{t, idempotency.NewKeys(rdb, clock)}
+		body := [32]byte{1}
+		b.expect(b.claim("acme", body, "a"), idempotency.Mine, "")
+		b.release("a")
+		b.expect(b.claim("acme", [32]byte{2}, "b"), idempotency.Mismatch, "") // kept, body and all
+		b.taken(b.claim("acme", body, "b"), "a")
+		b.taken(b.claim("acme", body, "b"), "a") // its own
+		b.expect(b.claim("acme", body, "a"), idempotency.Pending, "")
+		b.expect(b.claim("acme", body, "c"), idempotency.Pending, "")
+		b.drop("a") // b has it
+		b.release("a")
+		b.expect(b.claim("acme", body, "c"), idempotency.Pending, "")
+		b.release("b")
+		b.taken(b.claim("acme", body, "a"), "a")
+		b.taken(b.claim("acme", body, "a"), "a")
+		if ttl := keptFor(t, rdb); ttl <= day-time.Minute || ttl > day {
+			t.Errorf("kept for %v", ttl)
+		}
+		if err := b.confirm("b", "no"); !errors.Is(err, idempotency.ErrLost) {
+			t.Errorf("confirmed in the name of one that took over: %v", err)
+		}
+		if err := b.confirm("a", "yes"); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			b.expect(b.claim("acme", body, id), idempotency.Done, "yes")
+		}
+	})
+}
+
+// One that took over and found that nothing was stored may give the key free.
+func TestDropOfWhatWasTakenOver(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		b := bench{t, idempotency.NewKeys(rdb, clock)}
+		b.expect(b.claim("acme", [32]byte{1}, "a"), idempotency.Mine, "")
+		b.release("a")
+		b.taken(b.claim("acme", [32]byte{1}, "b"), "a")
+		b.drop("b")
+		b.expect(b.claim("acme", [32]byte{2}, "c"), idempotency.Mine, "")
+	})
+}
+
+func TestLease(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	now := clock()
+	pass := func(d time.Duration) {
+		now = now.Add(d)
+		m.FastForward(d)
+		m.SetTime(now)
+	}
+	pass(0)
+	b := bench{t, idempotency.NewKeys(client(t, m.Addr()), func() time.Time { return now })}
+	claim := func(id string) idempotency.Claim { return b.claim("acme", [32]byte{}, id) }
+	b.expect(claim("a"), idempotency.Mine, "")
+	pass(20 * time.Second)
+	c := claim("a") // begins anew
+	b.expect(c, idempotency.Mine, "")
+	if want := now.Add(30 * time.Second); !c.Lapses.Equal(want) {
+		t.Errorf("lapses %v, want %v", c.Lapses, want)
+	}
+	pass(20 * time.Second)
+	b.expect(claim("b"), idempotency.Pending, "")
+	pass(10 * time.Second)
+	if c = claim("b"); !c.Lapses.Equal(now.Add(30 * time.Second)) {
+		t.Errorf("lapses %v", c.Lapses)
+	}
+	b.taken(c, "a")
+	pass(day - 51*time.Second) // 24 h after the last that the owner claimed it, less a second
+	b.taken(claim("c"), "a")
+	pass(21 * time.Second)
+	b.expect(claim("c"), idempotency.Mine, "")
+	if err := b.confirm("a", ""); !errors.Is(err, idempotency.ErrLost) {
+		t.Errorf("the first owner confirmed: %v", err)
+	}
+}
+
+// A lease of another length, and a claim that is kept no longer than that.
+func TestShortLease(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
 	k := idempotency.NewKeys(client(t, m.Addr()), clock)
-	claim := func(owner string) idempotency.ClaimState {
-		c, err := k.Claim(t.Context(), "acme", "k", [32]byte{}, owner)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.State
+	k.Lease = 100 * time.Millisecond
+	c, err := k.Claim(t.Context(), "acme", "order-17", [32]byte{}, by("a"), -day)
+	if err != nil || !c.Lapses.Equal(clock().Add(k.Lease)) {
+		t.Errorf("%+v, error %v", c, err)
 	}
-	got := []idempotency.ClaimState{claim("a")}
-	m.FastForward(20 * time.Second)
-	got = append(got, claim("a")) // begins anew
-	m.FastForward(20 * time.Second)
-	got = append(got, claim("b"))
-	m.FastForward(10 * time.Second)
-	got = append(got, claim("b"))
-	if diff := cmp.Diff([]idempotency.ClaimState{idempotency.Mine, idempotency.Mine, idempotency.Pending, idempotency.Mine}, got); diff != "" {
-		t.Error(diff)
-	}
-	if err := k.Confirm(t.Context(), "acme", "k", "a", nil, day); !errors.Is(err, idempotency.ErrLost) {
-		t.Errorf("the first owner confirmed: %v", err)
+	if ttl := m.TTL("tuma:key:" + idempotency.MsgID("acme", "order-17")); ttl != k.Lease {
+		t.Errorf("kept for %v", ttl)
 	}
 }
 
@@ -131,13 +241,13 @@ func TestAnswers(t *testing.T) {
 			[]byte(strings.Repeat(`{"id":"01J","to":"+254712345678","segments":1},`, 22000)), // about 1 MB
 		} {
 			key := fmt.Sprint(i)
-			if _, err := k.Claim(t.Context(), "acme", key, [32]byte{}, "a"); err != nil {
+			if _, err := k.Claim(t.Context(), "acme", key, [32]byte{}, by("a"), day); err != nil {
 				t.Fatal(err)
 			}
 			if err := k.Confirm(t.Context(), "acme", key, "a", answer, day); err != nil {
 				t.Fatal(err)
 			}
-			c, err := k.Claim(t.Context(), "acme", key, [32]byte{}, "b")
+			c, err := k.Claim(t.Context(), "acme", key, [32]byte{}, by("b"), day)
 			if err != nil || c.State != idempotency.Done || !bytes.Equal(c.Answer, answer) {
 				t.Errorf("%d bytes came back as %d, error %v", len(answer), len(c.Answer), err)
 			}
@@ -155,8 +265,14 @@ func TestForeignAnswerIsAnError(t *testing.T) {
 	k := idempotency.NewKeys(client(t, m.Addr()), clock)
 	for _, stored := range []string{"", "x", "s", "sgarbage", "s\xff\xff\xff\xff\x0f\x00"} {
 		m.HSet("tuma:key:"+idempotency.MsgID("acme", "k"), "owner", "a", "print", string(make([]byte, 32)), "answer", stored)
-		if _, err := k.Claim(t.Context(), "acme", "k", [32]byte{}, "b"); !errors.Is(err, idempotency.ErrBadAnswer) {
+		if _, err := k.Claim(t.Context(), "acme", "k", [32]byte{}, by("b"), day); !errors.Is(err, idempotency.ErrBadAnswer) {
 			t.Errorf("%q: error %v", stored, err)
+		}
+	}
+	for _, at := range []string{"", "yesterday"} {
+		m.HSet("tuma:key:"+idempotency.MsgID("acme", "l"), "owner", "a", "print", string(make([]byte, 32)), "holder", "a", "lease", "0", "at", at)
+		if _, err := k.Claim(t.Context(), "acme", "l", [32]byte{}, by("b"), day); !errors.Is(err, idempotency.ErrBadAnswer) {
+			t.Errorf("accepted at %q: error %v", at, err)
 		}
 	}
 }
@@ -169,7 +285,7 @@ func TestOneOfManyOwnsAKey(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {
-				c, err := idempotency.NewKeys(rdb, clock).Claim(t.Context(), "acme", "k", [32]byte{}, fmt.Sprint(i))
+				c, err := idempotency.NewKeys(rdb, clock).Claim(t.Context(), "acme", "k", [32]byte{}, by(fmt.Sprint(i)), day)
 				if err != nil {
 					t.Error(err)
 				}
@@ -207,7 +323,7 @@ func TestRepeatedCallsChangeNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		rdb.AddHook(lostAnswers{})
 		k := idempotency.NewKeys(rdb, clock)
-		c, err := k.Claim(t.Context(), "acme", "k", [32]byte{}, "a")
+		c, err := k.Claim(t.Context(), "acme", "k", [32]byte{}, by("a"), day)
 		if err != nil || c.State != idempotency.Mine {
 			t.Fatalf("claim is %d, error %v", c.State, err)
 		}
@@ -216,6 +332,15 @@ func TestRepeatedCallsChangeNothing(t *testing.T) {
 		}
 		if err := k.Drop(t.Context(), "acme", "k", "a"); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := k.Claim(t.Context(), "acme", "l", [32]byte{}, by("a"), day); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Release(t.Context(), "acme", "l", "a"); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := k.Claim(t.Context(), "acme", "l", [32]byte{}, by("b"), day); err != nil || c.State != idempotency.TakenOver || c.First != by("a") {
+			t.Fatalf("claim is %+v, error %v", c, err)
 		}
 	})
 }
@@ -228,8 +353,8 @@ func TestErrors(t *testing.T) {
 		t.Errorf("kept for no time: %v", err)
 	}
 	m.SetError("LOADING")
-	_, claim := k.Claim(t.Context(), "acme", "secret-key", [32]byte{}, "a")
-	for _, err := range []error{claim, k.Confirm(t.Context(), "acme", "secret-key", "a", nil, day), k.Drop(t.Context(), "acme", "secret-key", "a")} {
+	_, claim := k.Claim(t.Context(), "acme", "secret-key", [32]byte{}, by("a"), day)
+	for _, err := range []error{claim, k.Confirm(t.Context(), "acme", "secret-key", "a", nil, day), k.Drop(t.Context(), "acme", "secret-key", "a"), k.Release(t.Context(), "acme", "secret-key", "a")} {
 		if err == nil || errors.Is(err, idempotency.ErrLost) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("error %v", err)
 		}
