@@ -68,7 +68,15 @@ func Connect(o Options) (*Bus, error) {
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { o.Log.Info("nats connected again") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Warn("nats", "error", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			// A reader whose pool is full leaves its buffer full, and the server's
+			// heartbeats find no room: nothing that was asked for is lost.
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				o.Log.Debug("nats", "error", err)
+				return
+			}
+			o.Log.Warn("nats", "error", err)
+		}),
 	}
 	if o.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(o.Credentials))

@@ -109,13 +109,18 @@ func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn f
 	return nil
 }
 
+// rangeBytes bounds what one batch of direct reads may send at us; a client has
+// room for 64 MiB.
+const rangeBytes = 32 << 20
+
 func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
 	sub, err := b.nc.SubscribeSync(nats.NewInbox())
 	if err != nil {
 		return 0, 0, typed("range", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	ask := map[string]any{"seq": from, "batch": n}
+	// A client drops what it has no room for, and these come as fast as they can.
+	ask := map[string]any{"seq": from, "batch": n, "max_bytes": rangeBytes}
 	if filter != "" {
 		ask["next_by_subj"] = filter
 	}
