@@ -12,6 +12,7 @@ import (
 
 const (
 	balanceEvery = time.Minute
+	balanceSoon  = 5 * time.Second  // if it had no slot: a limiter begins by waiting
 	balanceKept  = 5 * time.Minute  // on Redis: an older one is not shown
 	balanceSulks = 10 * time.Minute // after a refusal: some gateways lock an account after five
 	balanceWait  = 30 * time.Second // for a slot and the answer
@@ -59,24 +60,35 @@ func (b *balance) turn(ctx context.Context) bool {
 	return err == nil && mine
 }
 
-// ask asks once. Nothing depends on the answer, so a failure is only logged.
+// ask asks once, and says when the next turn is. Nothing depends on the answer, so
+// a failure is only logged.
 func (b *balance) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, balanceWait)
+	asking, cancel := context.WithTimeout(ctx, balanceWait)
 	defer cancel()
-	start, err := b.limiter.Slot(ctx)
-	if err != nil {
-		return // the account has better to do, or Redis is away: /readyz tells
+	next := balanceEvery
+	start, err := b.limiter.Slot(asking)
+	missed := err != nil
+	if !missed {
+		var text string
+		text, err = b.gateway.Balance(asking, func() error {
+			err := start()
+			missed = err != nil
+			return err
+		})
+		if err == nil {
+			err = b.k.redis.Set(ctx, balanceKey(b.account), text, balanceKept).Err()
+		}
 	}
-	text, err := b.gateway.Balance(ctx, start)
-	if err == nil {
-		err = b.k.redis.Set(ctx, balanceKey(b.account), text, balanceKept).Err()
-	}
-	if err == nil || ctx.Err() != nil || errors.Is(err, errSlotMissed) {
-		return
-	}
-	b.k.log.Info("balance not known", "account", b.account, "error", err)
 	var e *providers.Error
-	if errors.As(err, &e) && e.Class == providers.Misconfigured {
-		_ = b.k.redis.Expire(ctx, turnKey(b.account), balanceSulks).Err() // then it is asked a little sooner
+	switch {
+	case err == nil:
+	case missed: // nothing has left
+		next = balanceSoon
+	case errors.As(err, &e) && e.Class == providers.Misconfigured:
+		next = balanceSulks
+		fallthrough
+	default:
+		b.k.log.Info("balance not known", "account", b.account, "error", err)
 	}
+	_ = b.k.redis.Expire(ctx, turnKey(b.account), next).Err() // without it the turn ends by itself
 }

@@ -111,7 +111,12 @@ func (p *purse) Balance(_ context.Context, start func() error) (string, error) {
 // lane grants slots, and counts them.
 type lane int
 
+var errShut = errors.New("not yet")
+
 func (l *lane) Slot(context.Context) (func() error, error) {
+	if *l < 0 {
+		return nil, errShut
+	}
 	*l++
 	return func() error { return nil }, nil
 }
@@ -122,6 +127,13 @@ func TestBalanceIsAskedForOnceAMinuteThroughASlot(t *testing.T) {
 	var slots lane
 	gateway := &purse{}
 	b := &balance{k: o.k, account: "a", gateway: gateway, limiter: &slots}
+	slots = -1
+	if !b.turn(t.Context()) {
+		t.Error("not the first turn")
+	}
+	b.ask(t.Context())
+	slots = 0
+	m.FastForward(balanceSoon)
 	if !b.turn(t.Context()) || b.turn(t.Context()) {
 		t.Error("one turn a minute")
 	}
