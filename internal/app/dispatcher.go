@@ -58,6 +58,12 @@ func (k *kit) dispatcher() error {
 					acct.Rate = rate
 				}
 			}
+			if r.Messages > 0 {
+				rate := float64(r.Messages) / r.Per.Seconds()
+				if acct.MessageRate == 0 || rate < acct.MessageRate {
+					acct.MessageRate = rate
+				}
+			}
 		}
 		if alone != nil {
 			acct.Alone, acct.Hold = alone, hold

@@ -61,6 +61,9 @@ func (o *observer) Backlog(account string, p envelope.Priority, n int, oldest ti
 	o.tel.Metrics.Backlog(account, string(p), n, oldest)
 }
 
+// Sendable implements dispatch.Observer.
+func (o *observer) Sendable(account string, n int) { o.tel.Metrics.Sendable(account, n) }
+
 // Attempt implements dispatch.Observer: one span for the request, and one short
 // span in the trace of each submission it carries, linked to it. Messages of one
 // envelope share a trace and so a span: what matters of them is counted on it.

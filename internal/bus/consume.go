@@ -170,19 +170,33 @@ func (b *Bus) Consume(ctx context.Context, c Consumer, handle func(context.Conte
 	}
 }
 
-// Backlog returns how many messages of the consumer nobody has taken yet, and
-// how many are handed out and not settled.
-func (b *Bus) Backlog(ctx context.Context, stream, consumer string) (waiting uint64, unsettled int, err error) {
+// Progress is how far a consumer has come.
+type Progress struct {
+	Waiting   uint64 // messages that nobody has taken yet
+	Unsettled int    // handed out and not settled
+	Floor     uint64 // the sequence up to which everything that it covers is settled
+}
+
+// Progress asks the server how far a consumer has come. ErrNotFound: there is
+// none of that name.
+func (b *Bus) Progress(ctx context.Context, stream, consumer string) (Progress, error) {
 	s, err := b.stream(ctx, stream)
 	if err != nil {
-		return 0, 0, err
+		return Progress{}, err
 	}
 	c, err := s.Consumer(ctx, consumer)
 	if err != nil {
-		return 0, 0, typed("consumer "+consumer, err)
+		return Progress{}, typed("consumer "+consumer, err)
 	}
 	info := c.CachedInfo()
-	return info.NumPending, info.NumAckPending, nil
+	return Progress{info.NumPending, info.NumAckPending, info.AckFloor.Stream}, nil
+}
+
+// Backlog returns how many messages of the consumer nobody has taken yet, and
+// how many are handed out and not settled.
+func (b *Bus) Backlog(ctx context.Context, stream, consumer string) (waiting uint64, unsettled int, err error) {
+	p, err := b.Progress(ctx, stream, consumer)
+	return p.Waiting, p.Unsettled, err
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -205,13 +219,6 @@ func (b *Bus) DeleteConsumer(ctx context.Context, stream, consumer string) error
 // Floor returns the sequence up to which everything that the consumer covers is
 // settled.
 func (b *Bus) Floor(ctx context.Context, stream, consumer string) (uint64, error) {
-	s, err := b.stream(ctx, stream)
-	if err != nil {
-		return 0, err
-	}
-	c, err := s.Consumer(ctx, consumer)
-	if err != nil {
-		return 0, typed("consumer "+consumer, err)
-	}
-	return c.CachedInfo().AckFloor.Stream, nil
+	p, err := b.Progress(ctx, stream, consumer)
+	return p.Floor, err
 }

@@ -1,6 +1,9 @@
 package bus
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Scan hands every message of the stream that matches filter, from sequence
 // from on, to fn and returns the sequence to go on from. It takes nothing, so a
@@ -16,4 +19,14 @@ func (b *Bus) Scan(ctx context.Context, stream, filter string, from uint64, fn f
 			return from, err
 		}
 	}
+}
+
+// First reads the first message of the stream, from sequence from on, that
+// matches filter. ErrNotFound: there is none. The stream must allow direct reads.
+func (b *Bus) First(ctx context.Context, stream, filter string, from uint64) (first *Msg, err error) {
+	_, _, err = b.rangeOnce(ctx, stream, filter, max(from, 1), 1, func(m *Msg) { first = m })
+	if err == nil && first == nil {
+		err = fmt.Errorf("%w: %s from %d", ErrNotFound, stream, from)
+	}
+	return first, err
 }

@@ -105,6 +105,7 @@ func (silent) Mode(string, string, bool)                             {}
 func (silent) SlotUse(string, float64)                               {}
 func (silent) Uncertain(string, int, int)                            {}
 func (silent) Backlog(string, envelope.Priority, int, time.Duration) {}
+func (silent) Sendable(string, int)                                  {}
 func (silent) Attempt(ctx context.Context, _ dispatch.Attempt) (context.Context, func(providers.Class, int)) {
 	return ctx, func(providers.Class, int) {}
 }
@@ -209,9 +210,15 @@ func (r *rig) count(s envelope.Status) int {
 
 // dispatcher starts one; stop ends it gracefully.
 func (r *rig) dispatcher(owner string, accounts ...dispatch.Account) (stop func()) {
-	b := natstest.Connect(r.t, r.server, nil, nil)
-	j := journal.New(b, journal.Options{Owner: owner, Log: r.log})
-	d := dispatch.New(dispatch.Options{Bus: b, Journal: j, Accounts: accounts, Observer: silent{}, Log: r.log, AckWait: 2 * time.Second, SweepEvery: time.Second})
+	return r.start(owner, dispatch.Options{Accounts: accounts, Observer: silent{}})
+}
+
+func (r *rig) start(owner string, o dispatch.Options) (stop func()) {
+	o.Bus = natstest.Connect(r.t, r.server, nil, nil)
+	o.Log, o.AckWait, o.SweepEvery = r.log, 2*time.Second, time.Second
+	j := journal.New(o.Bus, journal.Options{Owner: owner, Log: r.log})
+	o.Journal = j
+	d := dispatch.New(o)
 	jctx, stopJournal := context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	jEnded, ended := make(chan struct{}), make(chan struct{})

@@ -37,6 +37,7 @@ type Observer interface {
 	Uncertain(account string, n, bound int)
 	SlotUse(account string, share float64)
 	Backlog(account string, p envelope.Priority, n int, oldest time.Duration)
+	Sendable(account string, n int)
 	// Attempt opens the batch's span; the returned function ends it.
 	Attempt(ctx context.Context, a Attempt) (context.Context, func(class providers.Class, accepted int))
 }
@@ -58,6 +59,7 @@ type Account struct {
 	// Hold is how long a change between the two waits, so that what was granted
 	// before has left every window: 2 s, the longest window and the lease-ahead.
 	Hold        time.Duration
+	MessageRate float64  // messages per second of the tightest limit that counts them; 0: none does
 	Rate        float64  // requests per second of the tightest limit, for the slot use that is told
 	Counted     bool     // a limit counts messages: a slot is good for as many as it was asked for
 	Tenants     []string // whose lanes this account has
@@ -85,6 +87,9 @@ type Options struct {
 	// SweepEvery is how often lanes that do not move are looked through for what
 	// has expired. Default 30 s.
 	SweepEvery time.Duration
+	// MeasureEvery is how often Backlog, Sendable and what else is looked up is
+	// told. Default 5 s.
+	MeasureEvery time.Duration
 }
 
 // Dispatcher sends for a set of accounts.
@@ -103,6 +108,9 @@ func New(o Options) *Dispatcher {
 	}
 	if o.SweepEvery == 0 {
 		o.SweepEvery = 30 * time.Second
+	}
+	if o.MeasureEvery == 0 {
+		o.MeasureEvery = 5 * time.Second
 	}
 	d := &Dispatcher{o: o}
 	for _, a := range o.Accounts {

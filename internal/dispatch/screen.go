@@ -166,7 +166,7 @@ func (a *account) janitor(take, work context.Context) {
 	defer second.Stop()
 	minute := time.NewTicker(a.d.SweepEvery)
 	defer minute.Stop()
-	look := time.NewTicker(5 * time.Second) // it asks the server about every lane
+	look := time.NewTicker(a.d.MeasureEvery) // it asks the server about every lane
 	defer look.Stop()
 	for {
 		select {
@@ -215,36 +215,5 @@ func (a *account) mopUp(ctx context.Context) {
 		if err := a.told.tell(ctx, a, seq, effect); err != nil {
 			a.d.Log.Warn("events of an abandoned request wait", "account", a.o.Name, "error", err)
 		}
-	}
-}
-
-// measure tells what waits here and in the queue.
-func (a *account) measure(ctx context.Context) {
-	now := a.d.Now()
-	a.mu.Lock()
-	flying, size := a.inFlight, a.o.BatchSize
-	if since := now.Sub(a.measured).Seconds(); !a.measured.IsZero() && since > 0 && a.o.Rate > 0 {
-		a.slotUse = float64(a.requests) / since / a.o.Rate
-		a.d.Observer.SlotUse(a.o.Name, a.slotUse)
-	}
-	a.requests, a.measured = 0, now
-	a.mu.Unlock()
-	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
-	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
-	a.d.Observer.Mode(a.o.Name, "degraded", a.pace.degraded())
-	for i, p := range envelope.Priorities {
-		n, oldest := 0, time.Duration(0)
-		for _, l := range a.lanes[i*len(a.o.Tenants) : (i+1)*len(a.o.Tenants)] {
-			waiting, unsettled, err := a.b.Backlog(ctx, a.queue, l.consumer())
-			if err == nil {
-				n += int(waiting) + unsettled
-			}
-			a.mu.Lock()
-			if len(l.items) > 0 {
-				oldest = max(oldest, now.Sub(l.items[0].h.p.AcceptedAt))
-			}
-			a.mu.Unlock()
-		}
-		a.d.Observer.Backlog(a.o.Name, p, n, oldest)
 	}
 }

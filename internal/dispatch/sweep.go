@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -46,20 +45,17 @@ func (a *account) sweep(ctx context.Context) {
 
 // expire closes a queued piece whose time is over, if nobody has it.
 func (a *account) expire(ctx context.Context, m *bus.Msg) {
-	var p envelope.Piece
-	if json.Unmarshal(m.Data, &p) != nil || p.ExpiresAt.After(a.d.Now()) {
+	h := a.look(m)
+	if h == nil || h.p.ExpiresAt.After(a.d.Now()) {
 		return
 	}
-	h := &held{msg: m, p: p, origin: envelope.Origin{Stream: m.Stream, Epoch: a.epoch, Seq: m.Seq}}
-	if p.Origin != nil {
-		h.origin = *p.Origin
-	}
+	p := &h.p
 	var placed []idempotency.PlacedKey
 	var msgs []envelope.EventMessage
 	for i := range p.Messages {
 		it := item{h, int32(i)}
 		if a.j.State(it.key()).State == idempotency.Free {
-			placed, msgs = append(placed, it.placed()), append(msgs, journal.EventMessage(&p, it.msg()))
+			placed, msgs = append(placed, it.placed()), append(msgs, journal.EventMessage(p, it.msg()))
 		}
 	}
 	if len(placed) == 0 {

@@ -16,7 +16,7 @@ type Metrics struct {
 
 	messages, requests, callbacks        metric.Int64Counter
 	uncertain, uncertainBound, unmatched metric.Int64Gauge
-	backlog, mode                        metric.Int64Gauge
+	backlog, sendable, mode              metric.Int64Gauge
 	oldest, slotUse                      metric.Float64Gauge
 }
 
@@ -44,8 +44,9 @@ func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
 		callbacks:      counter("tuma_callbacks_total", "Callbacks and reports, by what became of them."),
 		uncertain:      gauge("tuma_uncertain", "Messages that may or may not have been sent, right now."),
 		uncertainBound: gauge("tuma_uncertain_bound", "The most messages that a crash right now could leave uncertain."),
-		backlog:        gauge("tuma_backlog", "Messages that wait in an account's queue."),
-		oldest:         float("tuma_oldest_seconds", "Age of the oldest message that waits."),
+		backlog:        gauge("tuma_backlog", "Messages that wait in an account's queue, as estimated from some pieces of it."),
+		sendable:       gauge("tuma_sendable", "Messages that wait and that the account could send within a minute if there were dispatchers enough."),
+		oldest:         float("tuma_oldest_seconds", "For how long the oldest message that may be sent has been in the queue."),
 		slotUse:        float("tuma_slot_use", "Share of an account's rate in use, 0 to 1."),
 		mode:           gauge("tuma_mode", "1 for the mode that an account is in."),
 		unmatched:      gauge("tuma_reports_unmatched", "Delivery reports kept that match no message yet."),
@@ -82,13 +83,20 @@ func (m *Metrics) Uncertain(now, bound int) {
 	}
 }
 
-// Backlog tells how many messages wait in a lane, and the age of the oldest; 0
-// when none does.
+// Backlog tells how many messages of a priority wait for an account, and the age
+// of the oldest; 0 when none does.
 func (m *Metrics) Backlog(account, priority string, n int, oldest time.Duration) {
 	if m != nil {
 		l := labels("account", account, "priority", priority)
 		m.backlog.Record(m.ctx, int64(n), l)
 		m.oldest.Record(m.ctx, oldest.Seconds(), l)
+	}
+}
+
+// Sendable tells how many messages an account could send within the next minute.
+func (m *Metrics) Sendable(account string, n int) {
+	if m != nil {
+		m.sendable.Record(m.ctx, int64(n), labels("account", account))
 	}
 }
 

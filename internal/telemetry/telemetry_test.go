@@ -56,6 +56,7 @@ func TestMetricNames(t *testing.T) {
 	m.Request("cr", "accepted")
 	m.Uncertain(2, 300)
 	m.Backlog("cr", "high", 7, 1500*time.Millisecond)
+	m.Sendable("cr", 7)
 	m.SlotUse("cr", 0.97)
 	m.Mode("cr", "slots", true)
 	m.Mode("cr", "slots", false)
@@ -70,6 +71,7 @@ func TestMetricNames(t *testing.T) {
 		"tuma_uncertain_bound 300",
 		`tuma_backlog{account="cr",priority="high"} 7`,
 		`tuma_oldest_seconds{account="cr",priority="high"} 1.5`,
+		`tuma_sendable{account="cr"} 7`,
 		`tuma_slot_use{account="cr"} 0.97`,
 		`tuma_mode{account="cr",mode="slots"} 0`,
 		`tuma_mode{account="cr",mode="paused"} 1`,
@@ -84,7 +86,7 @@ func TestMetricNames(t *testing.T) {
 	for _, n := range known.FindAllString(out, -1) {
 		names[n] = true
 	}
-	if len(names) != 9 {
+	if len(names) != 10 {
 		t.Errorf("metrics %v", names)
 	}
 	if !strings.Contains(out, "go_goroutine_count") || !strings.Contains(out, "# TYPE tuma_messages_total counter") {
@@ -99,6 +101,7 @@ func TestNilIsSafe(t *testing.T) {
 	m.Request("a", "b")
 	m.Uncertain(1, 1)
 	m.Backlog("a", "b", 1, 1)
+	m.Sendable("a", 1)
 	m.SlotUse("a", 1)
 	m.Mode("a", "b", true)
 	m.ReportsUnmatched(1)
