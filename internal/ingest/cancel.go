@@ -90,7 +90,7 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 	}
 	keys := keysOf(origin, open)
 	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
-		Kind: idempotency.Close, Reason: reasonCanceled, Tenant: tenant, Spans: idempotency.Spans(keys),
+		Kind: idempotency.Close, Reason: reasonCanceled, Tenant: tenant, ID: envelopeID, Spans: idempotency.Spans(keys),
 	})
 	if err != nil {
 		return c, unavailable(err)

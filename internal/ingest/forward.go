@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -80,6 +81,7 @@ func (in *Ingest) refuse(ctx context.Context, p *envelope.Piece, refused []Rejec
 	}
 	var keys []idempotency.PlacedKey
 	var msgs []envelope.EventMessage
+	told := map[int]envelope.EventError{}
 	for i := range p.Messages {
 		r, ok := why[p.Messages[i].Index]
 		if !ok {
@@ -87,13 +89,17 @@ func (in *Ingest) refuse(ctx context.Context, p *envelope.Piece, refused []Rejec
 		}
 		em := journal.EventMessage(p, &p.Messages[i])
 		em.Error = &envelope.EventError{Code: string(r.Code), Detail: r.Detail}
-		msgs = append(msgs, em)
+		msgs, told[r.Index] = append(msgs, em), *em.Error
 		keys = append(keys, idempotency.PlacedKey{Key: idempotency.Key{
 			Stream: p.Origin.Stream, Epoch: p.Origin.Epoch, Seq: p.Origin.Seq, Index: uint32(r.Index),
 		}})
 	}
+	detail, err := json.Marshal(told)
+	if err != nil {
+		return fmt.Errorf("ingest: refusals: %w", err)
+	}
 	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
-		Kind: idempotency.Close, Reason: reasonRefused, Tenant: p.Tenant, Spans: idempotency.Spans(keys),
+		Kind: idempotency.Close, Reason: reasonRefused, Tenant: p.Tenant, ID: p.ID, Spans: idempotency.Spans(keys), Detail: detail,
 	})
 	if err != nil {
 		return err

@@ -39,13 +39,15 @@ type lane struct {
 	take     func(context.Context, *bus.Msg) error
 }
 
-// Run takes submissions from the bus until ctx is done. It returns once
+// Run takes submissions from the bus until ctx is done, and tells what processes
+// that died have closed. It returns once
 // everything under way has ended.
 func (in *Ingest) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, l := range in.lanes() {
 		running.Go(func() { in.runLane(ctx, l) })
 	}
+	running.Go(func() { in.tellOwed(ctx) })
 	running.Wait()
 	return nil
 }

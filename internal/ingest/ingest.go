@@ -69,8 +69,11 @@ type Options struct {
 	// breaker or balance; until is nil where nobody can tell. It must not block.
 	// Nil: queue.
 	Waits func(account string) (reason string, until *time.Time)
-	Now   func() time.Time
-	Log   *slog.Logger
+	// TellAfter is how long after something was closed another process tells it,
+	// if the one that closed it has not. Default 20 s.
+	TellAfter time.Duration
+	Now       func() time.Time
+	Log       *slog.Logger
 }
 
 // Ingest is the stage. All methods may be called from many goroutines.
@@ -91,6 +94,9 @@ type Ingest struct {
 	now      func() time.Time
 	log      *slog.Logger
 
+	owedAfter time.Duration
+	owed      owed // what was closed and may not be told
+
 	open     counter // event streams and submissions under way, by tenant
 	complain gate    // of what may fail for every request alike
 }
@@ -110,6 +116,9 @@ func New(o Options) (*Ingest, error) {
 	}
 	if in.waits == nil {
 		in.waits = func(string) (string, *time.Time) { return "queue", nil }
+	}
+	if in.owedAfter = o.TellAfter; in.owedAfter == 0 {
+		in.owedAfter = storeFor + 5*time.Second
 	}
 	if in.now == nil {
 		in.now = time.Now

@@ -87,7 +87,7 @@ type Record struct {
 
 	SupersedeKey string `json:"sk,omitempty"` // hash of tenant and key
 	At           int64  `json:"ts,omitempty"` // Supersede: acceptance, Unix nanoseconds; the greater is the newer
-	ID           string `json:"id,omitempty"` // Supersede: envelope id, breaks ties
+	ID           string `json:"id,omitempty"` // Supersede: envelope id, breaks ties; Close: for people
 	Until        int64  `json:"u,omitempty"`  // Supersede: Unix nanoseconds after which none of it is sent any more; 0: At + 72 h
 
 	Paused bool   `json:"p,omitempty"` // Mode
