@@ -12,7 +12,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 # go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
 GOTEST := go run ./test/gotest $(TESTFLAGS)
 
-.PHONY: help run build test test-race e2e fuzz bench bench-table cover lint fmt verify images clean
+.PHONY: help run build test test-race e2e strength fuzz bench bench-table cover lint fmt verify images clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-race: ## Run the tests of concurrent code under the race detector
 
 e2e: ## Run the end-to-end tests alone, and never from the cache
 	$(GOTEST) -- -count=1 ./test/e2e/...
+
+strength: ## Prove batching, slots, priority and fairness at full size (some minutes)
+	TUMA_STRENGTH=full go test -count=1 -timeout 45m -v -run TestStrength ./test/strength | grep -v '^=== '
 
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal pkg | sort | while IFS=: read -r file fn; do \

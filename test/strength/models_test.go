@@ -7,7 +7,7 @@ import (
 
 // Each model of a limiter holds under every reading of a limit that the gateway
 // could have; paced ones leave no two requests closer than their share of a second.
-func TestLimiterModels(t *testing.T) {
+func limiterModels(t *testing.T) {
 	const limit = 60
 	var accounts []*acct
 	for _, m := range []struct{ model, prefix string }{

