@@ -11,6 +11,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/internal/status"
+	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
@@ -150,10 +151,18 @@ func (k *keys) settled() []string {
 	return slices.Clone(k.log)
 }
 
-// sight is statuses that can be being rebuilt, or know no envelope.
+// sight is statuses that can be being rebuilt, know no envelope, or be told of
+// one by somebody who dies there.
 type sight struct {
 	ingest.Status
-	rebuilding, blind atomic.Bool
+	rebuilding, blind, deadly atomic.Bool
+}
+
+func (s *sight) Register(p *envelope.Piece, o envelope.Origin) {
+	if s.deadly.CompareAndSwap(true, false) {
+		panic(http.ErrAbortHandler)
+	}
+	s.Status.Register(p, o)
 }
 
 func (s *sight) Ready() bool { return !s.rebuilding.Load() && s.Status.Ready() }
