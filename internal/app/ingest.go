@@ -14,6 +14,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/route"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/internal/telemetry"
+	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
@@ -48,7 +49,8 @@ func (k *kit) ingest(ctx context.Context) error {
 	k.add("states", look.follow, nil)
 	o := ingest.Options{
 		Down: health.Down, Waits: look.waits,
-		Bus: k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
+		Count: func(account string, s envelope.Status, n int) { k.tel.Metrics.MessageStatus(account, string(s), n) },
+		Bus:   k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
 		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: look,
 	}
 	quotas := quotas{}

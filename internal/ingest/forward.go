@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,7 +44,20 @@ func (in *Ingest) schedule(ctx context.Context, p *envelope.Piece) error {
 	if _, err := in.bus.Publish(ctx, o); err != nil {
 		return err
 	}
-	return in.tell(ctx, *p.Origin, p.Tenant, envelope.Scheduled, eventMessages(p))
+	return in.tellScheduled(ctx, p)
+}
+
+// tellScheduled says that a submission waits for its send time. That is no answer
+// to a publisher, so unlike accepted and rejected it names no sequence.
+func (in *Ingest) tellScheduled(ctx context.Context, p *envelope.Piece) error {
+	var events []envelope.Event
+	for i, chunk := range slices.Collect(slices.Chunk(eventMessages(p), envelope.MaxEventMessages)) {
+		events = append(events, envelope.Event{
+			ID:   journal.EventID("ingest", place(*p.Origin), string(envelope.Scheduled), strconv.Itoa(i)),
+			Time: in.now().UTC(), Tenant: p.Tenant, Status: envelope.Scheduled, Messages: chunk,
+		})
+	}
+	return journal.Tell(ctx, in.bus, events)
 }
 
 // enqueue routes a submission and stores its pieces. Which messages are refused
@@ -58,9 +72,13 @@ func (in *Ingest) enqueue(ctx context.Context, p *envelope.Piece) error {
 		}
 		pending = append(pending, f)
 	}
-	for _, f := range pending {
-		if _, err := f.Wait(ctx); err != nil {
+	for i, f := range pending {
+		ack, err := f.Wait(ctx)
+		if err != nil {
 			return err
+		}
+		if !ack.Duplicate {
+			in.count(pieces[i].Account, envelope.Accepted, len(pieces[i].Messages))
 		}
 	}
 	if len(refused) == 0 {
@@ -114,6 +132,7 @@ func (in *Ingest) refuse(ctx context.Context, p *envelope.Piece, refused []Rejec
 			won = append(won, msgs[i])
 		}
 	}
+	in.refused(len(won))
 	cause := "j" + strconv.FormatUint(seq, 10)
 	return journal.Tell(ctx, in.bus, journal.ClosedEvents(cause, p.Tenant, "", envelope.Rejected, "", in.now().UTC(), won))
 }

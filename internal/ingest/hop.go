@@ -163,9 +163,10 @@ func (in *Ingest) settle(ctx context.Context, m *bus.Msg, err error) {
 
 // bury puts what cannot be processed into the dead letters.
 func (in *Ingest) bury(ctx context.Context, m *bus.Msg, cause error) error {
+	why := rejected(0, "", cause)
 	letter := envelope.DeadLetter{
 		Time: in.now().UTC(), Account: "none", Reason: envelope.DeadPoison, Tenant: tenantOf(m.Subject),
-		Error:   &envelope.EventError{Code: string(envelope.InvalidEnvelope), Detail: cause.Error()},
+		Error:   &envelope.EventError{Code: string(why.Code), Detail: strings.TrimPrefix(why.Detail, errPoison.Error()+": ")},
 		Subject: m.Subject, Raw: m.Data[:min(len(m.Data), maxRaw)],
 	}
 	data, err := json.Marshal(&letter)

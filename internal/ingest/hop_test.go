@@ -60,6 +60,12 @@ func TestPublishedRubbish(t *testing.T) {
 		r.do("k-ops", "GET", "/v1/dead", "").into(t, &page)
 		return len(page.Dead) == len(bodies)
 	})
+	for _, d := range page.Dead {
+		if d.Error == nil || d.Error.Code != string(envelope.InvalidEnvelope) || d.Error.Detail == "" ||
+			strings.Contains(d.Error.Detail, "ingest") || strings.Contains(d.Error.Detail, d.Error.Code) {
+			t.Errorf("a person is told %+v", d.Error)
+		}
+	}
 	if d := page.Dead[0]; d.Reason != envelope.DeadPoison || d.Tenant != "acme" || d.Account != "none" {
 		t.Errorf("%+v", d)
 	}
@@ -123,7 +129,11 @@ func TestScheduled(t *testing.T) {
 	r := start(t)
 	at := time.Now().Add(2 * time.Second)
 	a := r.accepted(`{"to":"+254712345678","from":"ACME","text":"x","send_at":"` + at.Format(time.RFC3339Nano) + `"}`)
-	if m := r.events("acme", envelope.Scheduled, 1)[0].Messages[0]; m.ID != a.Messages[0].ID {
+	told := r.events("acme", envelope.Scheduled, 1)[0]
+	if told.Detail != "" {
+		t.Errorf("a detail for nobody: %q", told.Detail)
+	}
+	if m := told.Messages[0]; m.ID != a.Messages[0].ID {
 		t.Errorf("%+v", m)
 	}
 	r.eventually("waiting", func() bool {

@@ -69,6 +69,9 @@ type Options struct {
 	// breaker or balance; until is nil where nobody can tell. It must not block.
 	// Nil: queue.
 	Waits func(account string) (reason string, until *time.Time)
+	// Count counts messages for metrics: accepted, by the account in whose queue they
+	// are stored, and rejected, of no account (none). Nil: they are not counted.
+	Count func(account string, s envelope.Status, n int)
 	// TellAfter is how long after something was closed another process tells it,
 	// if the one that closed it has not. Default 20 s.
 	TellAfter time.Duration
@@ -90,6 +93,7 @@ type Ingest struct {
 	operate  ProviderState
 	down     func(account string) bool
 	waits    func(account string) (reason string, until *time.Time)
+	count    func(account string, s envelope.Status, n int)
 	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
 	now      func() time.Time
 	log      *slog.Logger
@@ -109,13 +113,16 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
-		down: o.Down, waits: o.Waits,
+		down: o.Down, waits: o.Waits, count: o.Count,
 	}
 	if in.down == nil {
 		in.down = func(string) bool { return false }
 	}
 	if in.waits == nil {
 		in.waits = func(string) (string, *time.Time) { return "queue", nil }
+	}
+	if in.count == nil {
+		in.count = func(string, envelope.Status, int) {}
 	}
 	if in.owedAfter = o.TellAfter; in.owedAfter == 0 {
 		in.owedAfter = storeFor + 5*time.Second
@@ -146,6 +153,13 @@ func New(o Options) (*Ingest, error) {
 	}
 	in.quota = newQuota(o.Quota, o.Tenants, in.now, in.log)
 	return in, nil
+}
+
+// refused counts n messages that got no account.
+func (in *Ingest) refused(n int) {
+	if n > 0 {
+		in.count("none", envelope.Rejected, n)
+	}
 }
 
 func keepTrace(ctx context.Context, _, traceparent string) (context.Context, string, func(error)) {

@@ -92,7 +92,9 @@ func (in *Ingest) submitLine(ctx context.Context, s submission, l *line) (rec *r
 	if s.key, err = agree(s.key, s.env.IdempotencyKey); err != nil {
 		return nil, err
 	}
-	return in.submit(ctx, s)
+	rec, err = in.submit(ctx, s)
+	in.countRefused(s, rec, err)
+	return rec, err
 }
 
 // readLines calls take for each line that is not blank. A line that is too long

@@ -68,6 +68,7 @@ func (in *Ingest) postOne(w http.ResponseWriter, r *http.Request, s submission) 
 		return err
 	}
 	rec, err := in.submit(r.Context(), s)
+	in.countRefused(s, rec, err)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,18 @@ func (in *Ingest) postOne(w http.ResponseWriter, r *http.Request, s submission) 
 	}
 	writeJSON(w, status, typeJSON, rec.answer(s.dryRun))
 	return nil
+}
+
+// countRefused counts what is refused of a submission that was understood.
+func (in *Ingest) countRefused(s submission, rec *receipt, err error) {
+	var p *Problem
+	switch {
+	case s.dryRun:
+	case err == nil:
+		in.refused(len(rec.refused))
+	case errors.As(err, &p):
+		in.refused(len(p.Errors))
+	}
 }
 
 // answer tells a receipt.

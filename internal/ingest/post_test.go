@@ -2,8 +2,10 @@ package ingest_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -321,4 +323,32 @@ func TestBusAway(t *testing.T) {
 	if a := r.do("k-acme", http.MethodPost, "/v1/messages?dry_run=true", one); a.status != http.StatusOK {
 		t.Errorf("a dry run needs no bus: %d %s", a.status, a.body)
 	}
+}
+
+// TestMessagesAreCounted: by the account in whose queue they are, once, however
+// often they are submitted under their key.
+func TestMessagesAreCounted(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	got := map[string]int{}
+	r := start(t, func(o *ingest.Options) {
+		o.Keys = newKeys()
+		o.Count = func(account string, s envelope.Status, n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			got[account+" "+string(s)] += n
+		}
+	})
+	r.accepted(one, "Idempotency-Key", "k1")
+	r.accepted(one, "Idempotency-Key", "k1")
+	r.accepted(`{"recipients":[{"to":"+254712345678"},{"to":"+12025550123"},{"to":"nobody"}],"from":"ACME","text":"x"}`)
+	r.post(`{"to":"nobody","from":"ACME","text":"x"}`)
+	r.do("k-acme", http.MethodPost, "/v1/messages?dry_run=true", `{"to":"nobody","from":"ACME","text":"x"}`)
+	r.post(`{"to":"nobody","from":"ACME","text":"x"}`+"\n"+one+"\n", "Content-Type", "application/x-ndjson")
+	want := map[string]int{"ke accepted": 3, "world accepted": 1, "none rejected": 3}
+	r.eventually("counted", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Equal(got, want)
+	})
 }

@@ -21,7 +21,11 @@ const roomForHeaders = 4 << 10
 
 // storePiece stores a routed piece in its account's queue.
 func (in *Ingest) storePiece(ctx context.Context, p *envelope.Piece, msgID string, k *held) (bus.Ack, error) {
-	return in.store(ctx, queued(p, msgID), k)
+	ack, err := in.store(ctx, queued(p, msgID), k)
+	if err == nil && !ack.Duplicate {
+		in.count(p.Account, envelope.Accepted, len(p.Messages))
+	}
+	return ack, err
 }
 
 // storeWhole stores a submission as one, for the Hop to cut.
