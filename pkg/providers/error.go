@@ -2,6 +2,8 @@ package providers
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 )
 
@@ -38,3 +40,16 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Words is what there is to tell a person of the failure: the gateway's own words,
+// else the status that it answered, else that there was no answer. It is free of
+// texts, numbers and secrets, as Detail is; Err is not in it.
+func (e *Error) Words() string {
+	switch {
+	case e.Detail != "":
+		return e.Detail
+	case e.Status != 0:
+		return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.Status, http.StatusText(e.Status)))
+	}
+	return "no answer"
+}
