@@ -2,15 +2,12 @@ package app
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
-	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
 // RunCollector runs the program that providers call.
@@ -44,8 +41,13 @@ func (k *kit) collector(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		_, hold, err := k.alone(a)
+		if err != nil {
+			return err
+		}
+		limiter := k.lookups(name, slots, hold)
 		acct := dlr.Account{
-			Name: name, Provider: adapters[name], Secrets: secrets, Inbound: a.Inbound, Limiter: lookups{slots},
+			Name: name, Provider: adapters[name], Secrets: secrets, Inbound: a.Inbound, Limiter: limiter,
 			Poll: dlr.Poll{After: a.Poll.After.Duration, Every: a.Poll.Every.Duration},
 		}
 		if len(k.cfg.Ingest.Tenants) == 1 {
@@ -53,7 +55,7 @@ func (k *kit) collector(ctx context.Context) error {
 		}
 		o.Accounts = append(o.Accounts, acct)
 		if b, ok := adapters[name].(providers.Balancer); ok && cheap(a) {
-			k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: lookups{slots}}).run, nil)
+			k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: limiter}).run, nil)
 		}
 	}
 	c, err := dlr.New(o)
@@ -78,25 +80,6 @@ func (k *kit) collector(ctx context.Context) error {
 	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
 	return nil
 }
-
-// lookups are requests like any other: they draw on the account's slots.
-type lookups struct{ slots *ratelimit.Slots }
-
-// Slot implements dlr.Limiter.
-func (l lookups) Slot(ctx context.Context) (func() error, error) {
-	s, err := l.slots.Next(ctx, 0, 1)
-	if err != nil {
-		return nil, err
-	}
-	return func() error {
-		if !s.Usable(time.Now()) {
-			return errSlotMissed
-		}
-		return nil
-	}, s.Wait(ctx)
-}
-
-var errSlotMissed = errors.New("the slot passed before the look-up could leave")
 
 // reports turns what the collector tells into metrics and spans.
 type reports struct {
