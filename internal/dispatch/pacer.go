@@ -23,6 +23,8 @@ type pacer struct {
 	a *account
 
 	mu     sync.Mutex
+	known  bool
+	seen   string    // the single sender, up to where the watcher got: the journal may be a step ahead
 	from   time.Time // when the regime may begin
 	others time.Time // when another dispatcher's intent was last seen
 	down   time.Time // since when Redis has not answered us; zero: it does
@@ -39,7 +41,7 @@ const (
 var errNotSender = errors.New("dispatch: another dispatcher sends alone while Redis is gone")
 
 // watch is a journal.Watcher.
-func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempotency.Effect) {
+func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect) {
 	if r.Account != p.a.o.Name {
 		return
 	}
@@ -53,18 +55,27 @@ func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempote
 	case idempotency.Sender:
 		// Also one that came too late, or was in the checkpoint that we began with:
 		// waiting is always right.
-		if time.Since(at) < longAgo {
+		if p.known || time.Since(at) < longAgo {
 			p.from = time.Now().Add(p.a.o.Hold)
+		}
+		if p.known && e.Acted > 0 {
+			p.seen = r.Sender
 		}
 	}
 }
 
 // next returns the next slot under the regime in force.
 func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error) {
-	p.mu.Lock()
-	from := p.from
-	p.mu.Unlock()
 	sender := p.a.j.Sender(p.a.o.Name)
+	p.mu.Lock()
+	if !p.known { // what comes from here on is news, whatever the clocks say
+		p.known, p.seen = true, sender
+	}
+	from, seen := p.from, p.seen
+	p.mu.Unlock()
+	if sender != seen { // the watcher is about to say when the new regime begins
+		return ratelimit.Slot{}, &ratelimit.PausedError{Until: time.Now().Add(10 * time.Millisecond)}
+	}
 	if wait := time.Until(from); wait > 0 {
 		return ratelimit.Slot{}, &ratelimit.PausedError{Until: from}
 	}
