@@ -70,7 +70,7 @@ func (t *attempt) result(i int, it item, results []providers.Result, e *provider
 	if e == nil {
 		return results[i]
 	}
-	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Detail, RetryAfter: e.RetryAfter}
+	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Words(), RetryAfter: e.RetryAfter}
 	if len(e.BadNumbers) > 0 {
 		if slices.Contains(e.BadNumbers, it.msg().To) {
 			r.Class = providers.Rejected
