@@ -22,7 +22,7 @@ func TestDigestTellsWhatAPieceCarries(t *testing.T) {
 		}
 		seen[d] = n
 	}
-	if piece(3, 4) != piece(3, 4) {
+	if again := piece(3, 4); piece(3, 4) != again {
 		t.Error("one piece has two digests")
 	}
 }

@@ -159,8 +159,6 @@ func addr(t *testing.T) string {
 	return ""
 }
 
-func port(a string) string { return a[strings.LastIndexByte(a, ':')+1:] }
-
 // folder is where a story keeps its configs, stores and logs.
 func folder(t *testing.T) string {
 	t.Helper()
