@@ -27,8 +27,11 @@ const reasonCanceled = "canceled"
 
 func (in *Ingest) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	t, id := tenant(r.Context()), r.PathValue("id")
-	m, ok := in.status.Message(t.Name, id)
-	if !ok {
+	var m status.Message
+	if !in.known(r.Context(), func() (ok bool) {
+		m, ok = in.status.Message(t.Name, id)
+		return ok
+	}) {
 		return in.unknown("message")
 	}
 	return in.answerCancel(w, r, m.EnvelopeID, []status.Message{m})
@@ -36,8 +39,11 @@ func (in *Ingest) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 
 func (in *Ingest) deleteEnvelope(w http.ResponseWriter, r *http.Request) error {
 	t, id := tenant(r.Context()), r.PathValue("id")
-	msgs, ok := in.messages(t.Name, id)
-	if !ok {
+	var msgs []status.Message
+	if !in.known(r.Context(), func() (ok bool) {
+		msgs, ok = in.messages(t.Name, id)
+		return ok
+	}) {
 		return in.unknown("envelope")
 	}
 	return in.answerCancel(w, r, id, msgs)
@@ -73,8 +79,11 @@ func (in *Ingest) messages(tenant, id string) ([]status.Message, bool) {
 // their way until they come back.
 func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []status.Message) (CancelCounts, error) {
 	var c CancelCounts
-	origin, _, ok := in.status.Origin(tenant, envelopeID)
-	if !ok {
+	var origin envelope.Origin
+	if !in.known(ctx, func() (ok bool) { // of events alone, until its piece was read
+		origin, _, ok = in.status.Origin(tenant, envelopeID)
+		return ok
+	}) {
 		p := problem(http.StatusServiceUnavailable, codeUnavailable, "the envelope is not known well enough yet; try again")
 		p.RetryAfter = statusRetry
 		return c, p

@@ -24,6 +24,9 @@ type Status interface {
 	Register(p *envelope.Piece, o envelope.Origin)
 	// Ready is false while the statuses are being rebuilt.
 	Ready() bool
+	// Refresh sees to it that what others have stored until now is known, as far
+	// as the bus can be asked.
+	Refresh(ctx context.Context)
 	Message(tenant, id string) (status.Message, bool)
 	Envelope(tenant, id string) (status.Envelope, bool)
 	Messages(tenant, envelopeID string, filter envelope.Status, cursor string, limit int) (list []status.Message, next string, ok bool)
@@ -50,6 +53,7 @@ const (
 	keyHolds    = 24 * time.Hour   // after acceptance or the send time
 	bodyWithin  = 30 * time.Second // a JSON body must be here; between two lines of NDJSON
 	statusRetry = time.Second
+	lookWithin  = time.Second // for what another process may have stored a moment ago
 	tellAgain   = 250 * time.Millisecond
 	lookTries   = 8                // for what may be stored under a key, tellAgain apart
 	keyWithin   = 3 * time.Second  // settling a key after the client has gone

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -10,8 +11,11 @@ import (
 )
 
 func (in *Ingest) getMessage(w http.ResponseWriter, r *http.Request) error {
-	m, ok := in.status.Message(tenant(r.Context()).Name, r.PathValue("id"))
-	if !ok {
+	var m status.Message
+	if !in.known(r.Context(), func() (ok bool) {
+		m, ok = in.status.Message(tenant(r.Context()).Name, r.PathValue("id"))
+		return ok
+	}) {
 		return in.unknown("message")
 	}
 	in.explain(&m)
@@ -20,8 +24,11 @@ func (in *Ingest) getMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (in *Ingest) getEnvelope(w http.ResponseWriter, r *http.Request) error {
-	e, ok := in.status.Envelope(tenant(r.Context()).Name, r.PathValue("id"))
-	if !ok {
+	var e status.Envelope
+	if !in.known(r.Context(), func() (ok bool) {
+		e, ok = in.status.Envelope(tenant(r.Context()).Name, r.PathValue("id"))
+		return ok
+	}) {
 		return in.unknown("envelope")
 	}
 	writeJSON(w, http.StatusOK, typeJSON, e)
@@ -44,8 +51,12 @@ func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	page, next, ok := in.status.Messages(tenant(r.Context()).Name, r.PathValue("id"), filter, q.Get("cursor"), limit)
-	if !ok {
+	var page []status.Message
+	var next string
+	if !in.known(r.Context(), func() (ok bool) {
+		page, next, ok = in.status.Messages(tenant(r.Context()).Name, r.PathValue("id"), filter, q.Get("cursor"), limit)
+		return ok
+	}) {
 		return in.unknown("envelope")
 	}
 	for i := range page {
@@ -53,6 +64,18 @@ func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) er
 	}
 	writeJSON(w, http.StatusOK, typeJSON, MessagePage{page, next})
 	return nil
+}
+
+// known looks for something, and once more after what other processes have
+// stored a moment ago has been read.
+func (in *Ingest) known(ctx context.Context, look func() bool) bool {
+	if look() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	in.status.Refresh(ctx)
+	return look()
 }
 
 // unknown answers an id that is not found: 404, but 503 while the statuses are

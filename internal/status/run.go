@@ -23,7 +23,7 @@ func (s *Store) Run(ctx context.Context, b *bus.Bus, tenants, accounts []string)
 	type source func(context.Context, *bus.Bus, *position)
 	sources := []source{s.tail(bus.EventStream, s.event)}
 	for _, a := range accounts {
-		sources = append(sources, s.tail(bus.QueueStream(a), s.piece))
+		sources = append(sources, s.follow(bus.QueueStream(a)))
 	}
 	for _, t := range tenants {
 		sources = append(sources, s.scan(bus.SubmitStream(t), bus.AcceptedSubject(t, "*"), s.piece))
@@ -142,7 +142,7 @@ func (s *Store) stored(m *bus.Msg, origin envelope.Origin) {
 		origin = *p.Origin
 	}
 	if p.ID != "" {
-		s.Register(&p, origin)
+		s.register(&p, origin)
 	}
 }
 

@@ -115,3 +115,47 @@ func TestNotReadyBeforeItHasRead(t *testing.T) {
 		t.Error("ready without having read anything")
 	}
 }
+
+// What a process stored itself it has registered: that is not read again, and
+// what others stored before, between and after it is.
+func TestQueueIsReadWhereNobodyRegistered(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, []string{"acme"}, []string{"a"})
+	queue := bus.Out{Subject: bus.QueueSubject("a", "high", "acme")}
+	s := run(t, b, []string{"acme"}, []string{"a"})
+	epoch, err := b.Epoch(t.Context(), bus.QueueStream("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := func(id string) {
+		ack := store(t, b, queue, piece(id, 0, 1)) // one message more than is registered
+		s.Register(piece(id, 0), envelope.Origin{Stream: ack.Stream, Epoch: epoch, Seq: ack.Seq})
+	}
+	for range 3 {
+		s.Refresh(t.Context())
+		store(t, b, queue, piece("BEFORE", 0))
+		mine("MINE1")
+		store(t, b, queue, piece("BETWEEN1", 0))
+		store(t, b, queue, piece("BETWEEN2", 0))
+		mine("MINE2")
+		mine("MINE3")
+		store(t, b, queue, piece("AFTER", 0))
+		s.Refresh(t.Context())
+		for _, id := range []string{"BEFORE-0", "MINE1-0", "BETWEEN1-0", "BETWEEN2-0", "MINE2-0", "MINE3-0", "AFTER-0"} {
+			if _, ok := s.Message("acme", id); !ok {
+				t.Errorf("%s is not known", id)
+			}
+		}
+	}
+	// Refresh and the reading by itself may have met what was stored and not yet
+	// registered; what is registered in time is never read.
+	read := 0
+	for _, id := range []string{"MINE1-1", "MINE2-1", "MINE3-1"} {
+		if _, ok := s.Message("acme", id); ok {
+			read++
+		}
+	}
+	if read == 3 {
+		t.Error("everything was read although it was registered")
+	}
+}

@@ -33,6 +33,7 @@ type Store struct {
 	names  names
 	added  atomic.Uint64 // envelopes ever added: drives eviction
 	tails  progress
+	queues queues
 }
 
 const shards = 256
@@ -65,9 +66,16 @@ func (s *Store) shard(envelopeID string) *shard {
 }
 
 // Register makes the messages of an accepted piece known, with the place where
-// the submission was first stored. A whole submission and its pieces, in any
-// order and number, add up to one envelope.
+// the submission was first stored, all of it as p says. A whole submission and its
+// pieces, in any order and number, add up to one envelope.
 func (s *Store) Register(p *envelope.Piece, origin envelope.Origin) {
+	s.register(p, origin)
+	if q := s.queues.get(origin.Stream); q != nil {
+		q.registered(origin)
+	}
+}
+
+func (s *Store) register(p *envelope.Piece, origin envelope.Origin) {
 	sh := s.shard(p.ID)
 	sh.mu.Lock()
 	e, isNew := sh.entry(p.ID, s.names.index(p.Tenant))
