@@ -19,9 +19,12 @@ const maxPieceBytes = 512 << 10
 // another way, as accounts fall ill and configs change: copies are harmless, and
 // pieces are named by what they carry.
 func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rejected) {
+	want := route.Want{Provider: p.Provider, Allowed: in.allowed(p.Tenant)}
+	if len(p.Messages) == 1 {
+		return in.cutOne(p, want)
+	}
 	open := map[string]*group{} // by route
 	var order []*group
-	want := route.Want{Provider: p.Provider, Allowed: in.allowed(p.Tenant)}
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		chosen, err := in.routes.Choose(view(p, m), want, in.check)
@@ -53,6 +56,18 @@ func sick(down func(string) bool, account string) int {
 		return 1
 	}
 	return 0
+}
+
+// cutOne is cut for what most submissions are.
+func (in *Ingest) cutOne(p *envelope.Piece, want route.Want) (pieces []envelope.Piece, refused []Rejected) {
+	m := &p.Messages[0]
+	chosen, err := in.routes.Choose(view(p, m), want, in.check)
+	if err != nil {
+		return nil, []Rejected{rejected(m.Index, m.To, err)}
+	}
+	pieces = []envelope.Piece{*p}
+	pieces[0].Account, pieces[0].Route = chosen[0], chosen[1:]
+	return pieces, nil
 }
 
 // group is a piece that is being filled.

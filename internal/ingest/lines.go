@@ -2,12 +2,13 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/service"
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	linesAtOnce   = 64   // of one request, under way
-	maxLineErrors = 1000 // that a summary lists
+	chunksAtOnce  = 64       // of one request, under way
+	chunkLines    = 32       // that are taken together ...
+	chunkBytes    = 64 << 10 // ... or so many bytes
+	maxLineErrors = 1000     // that a summary lists
 	writeWithin   = 30 * time.Second
 )
 
@@ -27,13 +30,20 @@ var errStopping = errors.New("ingest: stopping")
 type line struct {
 	number int
 	data   []byte
-	done   chan struct{} // closed once the rest is set
 	answer *Answer
 	err    *Problem
 }
 
-// postLines takes a body of one envelope a line, of any length: linesAtOnce
-// lines are in memory at a time, and a client that does not read its answer, or
+// chunk is some lines that arrived together: they are handed to the bus one after
+// the other, and only then waited for.
+type chunk struct {
+	lines []line
+	bytes int
+	done  chan struct{} // closed once every line has its answer or error
+}
+
+// postLines takes a body of one envelope a line, of any length: chunksAtOnce
+// chunks are in memory at a time, and a client that does not read its answer, or
 // is over its rate, is read from no further. A line that is refused does not
 // stop the others; the bus being away does.
 func (in *Ingest) postLines(w http.ResponseWriter, r *http.Request, s submission) error {
@@ -41,82 +51,140 @@ func (in *Ingest) postLines(w http.ResponseWriter, r *http.Request, s submission
 	defer stop()
 	s.wait = true
 	var out lineSink = &summary{dryRun: s.dryRun, batches: map[string]int{}}
-	if accepts(r, typeNDJSON) {
-		out = newLineStream(w)
+	if s.brief = true; accepts(r, typeNDJSON) {
+		s.brief, out = false, newLineStream(w)
 	}
-	order := make(chan *line, linesAtOnce)
+	order := make(chan *chunk, chunksAtOnce)
 	told := make(chan struct{})
 	go func() { // ends when order is closed, which is waited for below
 		defer close(told)
-		for l := range order {
-			<-l.done
-			if !out.add(l) {
-				stop()
+		for c := range order {
+			<-c.done
+			for i := range c.lines {
+				if !out.add(&c.lines[i]) {
+					stop()
+				}
 			}
 		}
 	}()
-	readErr := in.readLines(ctx, w, r, func(l *line) {
-		order <- l
-		go in.takeLine(ctx, s, l)
+	most := chunkLines
+	if in.quota.limits(s.tenant.Name) { // a line that waits for its turn must not hold up the answer of another
+		most = 1
+	}
+	readErr := in.readLines(ctx, w, r, most, func(c *chunk) {
+		order <- c
+		go in.takeChunk(ctx, s, c)
 	})
 	close(order)
 	<-told
 	return out.end(w, readErr)
 }
 
-// takeLine submits one line.
-func (in *Ingest) takeLine(ctx context.Context, s submission, l *line) {
-	defer close(l.done)
-	rec, err := in.submitLine(ctx, s, l)
-	l.data = nil
-	if err == nil {
-		l.answer = rec.answer(s.dryRun)
-		return
+// takeChunk submits the lines of a chunk. Those with a key ask Redis first, each
+// by itself.
+func (in *Ingest) takeChunk(ctx context.Context, s submission, c *chunk) {
+	defer close(c.done)
+	var keyed sync.WaitGroup
+	under := make([]*begun, len(c.lines))
+	for i := range c.lines {
+		l := &c.lines[i]
+		one, err := s.line(l)
+		switch {
+		case err != nil:
+			l.end(nil, err, s)
+		case one.key != "" || one.dryRun:
+			keyed.Go(func() {
+				rec, err := in.submit(ctx, one)
+				in.countRefused(one, rec, err)
+				l.end(rec, err, s)
+			})
+		default:
+			if under[i], err = in.begin(ctx, one); err != nil {
+				under[i] = nil
+				in.countRefused(one, nil, err)
+				l.end(nil, err, s)
+				continue
+			}
+			in.hand(under[i])
+		}
 	}
-	if !errors.As(err, &l.err) {
+	// A client that leaves does not stop it: what was handed over is stored or not.
+	kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
+	defer cancel()
+	for i, b := range under {
+		if b != nil {
+			rec, err := in.finish(kept, b)
+			in.countRefused(s, rec, err)
+			c.lines[i].end(rec, err, s)
+		}
+	}
+	keyed.Wait()
+}
+
+// line is the submission of one line.
+func (s submission) line(l *line) (one submission, err error) {
+	if l.data == nil {
+		return s, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the line is longer than "+strconv.Itoa(maxLine)+" bytes")
+	}
+	if s.env, err = envelope.Decode(l.data); err != nil {
+		return s, decodeProblem(err)
+	}
+	if s.key != "" {
+		s.key += "-" + strconv.Itoa(l.number)
+	}
+	s.key, err = agree(s.key, s.env.IdempotencyKey)
+	return s, err
+}
+
+// end keeps what became of a line, in brief where nobody reads more.
+func (l *line) end(rec *receipt, err error, s submission) {
+	l.data = nil
+	switch {
+	case err == nil && s.brief:
+		l.answer = &Answer{Counts: Counts{len(rec.piece.Messages), len(rec.refused)}, Errors: rec.refused, Batches: rec.batches}
+	case err == nil:
+		l.answer = rec.answer(s.dryRun)
+	case !errors.As(err, &l.err):
 		l.err = problem(http.StatusInternalServerError, codeInternal, "")
 		l.err.cause = err
 	}
 }
 
-func (in *Ingest) submitLine(ctx context.Context, s submission, l *line) (rec *receipt, err error) {
-	if l.data == nil {
-		return nil, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the line is longer than "+strconv.Itoa(maxLine)+" bytes")
-	}
-	if s.env, err = envelope.Decode(l.data); err != nil {
-		return nil, decodeProblem(err)
-	}
-	if s.key != "" {
-		s.key += "-" + strconv.Itoa(l.number)
-	}
-	if s.key, err = agree(s.key, s.env.IdempotencyKey); err != nil {
-		return nil, err
-	}
-	rec, err = in.submit(ctx, s)
-	in.countRefused(s, rec, err)
-	return rec, err
-}
-
-// readLines calls take for each line that is not blank. A line that is too long
-// is passed over and told by a nil data.
-func (in *Ingest) readLines(ctx context.Context, w http.ResponseWriter, r *http.Request, take func(*line)) error {
-	rc := http.NewResponseController(w)
+// readLines calls take for the lines that are not blank, up to most at a time,
+// and at once for those that are there when the next is not. A line that is too
+// long is passed over and told by a nil data.
+func (in *Ingest) readLines(ctx context.Context, w http.ResponseWriter, r *http.Request, most int, take func(*chunk)) error {
+	rc, stopping := http.NewResponseController(w), service.Stopping(ctx)
 	b := bufio.NewReaderSize(r.Body, 64<<10)
+	c := &chunk{done: make(chan struct{})}
+	flush := func() {
+		if len(c.lines) > 0 {
+			take(c)
+			c = &chunk{lines: make([]line, 0, most), done: make(chan struct{})}
+		}
+	}
+	defer func() { flush() }()
 	for number := 1; ; number++ {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-service.Stopping(ctx):
+		case <-stopping:
 			return unavailable(errStopping)
 		default:
 		}
-		_ = rc.SetReadDeadline(time.Now().Add(bodyWithin)) // tests' recorders have no deadlines
+		if ahead, _ := b.Peek(b.Buffered()); bytes.IndexByte(ahead, '\n') < 0 { // it may take a while
+			flush()
+			_ = rc.SetReadDeadline(time.Now().Add(bodyWithin)) // tests' recorders have no deadlines
+		}
 		data, err := readLine(b)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return bodyProblem(err)
 		}
 		if data == nil || !blank(data) {
-			take(&line{number: number, data: data, done: make(chan struct{})})
+			c.lines = append(c.lines, line{number: number, data: data})
+			if c.bytes += len(data); len(c.lines) >= most || c.bytes >= chunkBytes {
+				flush()
+			}
 		}
 		if err != nil {
 			return nil
@@ -147,163 +215,4 @@ func blank(data []byte) bool {
 		}
 	}
 	return true
-}
-
-// rejects lists the recipients that are refused on this line; a line that could
-// not be read counts as one.
-func (l *line) rejects() []Rejected {
-	var list []Rejected
-	switch {
-	case l.answer != nil:
-		list = l.answer.Errors
-	case len(l.err.Errors) > 0:
-		list = l.err.Errors
-	default:
-		list = []Rejected{{Code: envelope.Code(l.err.Code), Detail: l.err.Detail}}
-	}
-	for i := range list {
-		list[i].Line = l.number
-	}
-	return list
-}
-
-// fatal reports whether the lines after this one would fare no better.
-func (l *line) fatal() bool { return l.err != nil && l.err.Status >= http.StatusInternalServerError }
-
-// lineSink tells what became of the lines, in their order.
-type lineSink interface {
-	add(l *line) (goOn bool)
-	end(w http.ResponseWriter, readErr error) error
-}
-
-// summary is the answer that sums up.
-type summary struct {
-	Counts
-	errors  []Rejected
-	batches map[string]int
-	dryRun  bool
-	failed  *line
-}
-
-func (s *summary) add(l *line) bool {
-	if l.fatal() {
-		if s.failed == nil {
-			s.failed = l
-		}
-		return false
-	}
-	list := l.rejects()
-	s.Rejected += len(list)
-	if l.answer != nil {
-		s.Accepted += l.answer.Accepted
-		for account, n := range l.answer.Batches {
-			s.batches[account] += n
-		}
-	}
-	s.errors = append(s.errors, list[:min(len(list), maxLineErrors-len(s.errors))]...)
-	return true
-}
-
-func (s *summary) end(w http.ResponseWriter, readErr error) error {
-	var p *Problem
-	switch {
-	case s.failed != nil:
-		p = problem(s.failed.err.Status, s.failed.err.Code, "line "+strconv.Itoa(s.failed.number)+" and perhaps lines after it were not stored: "+s.failed.err.Detail)
-		p.RetryAfter, p.cause = s.failed.err.RetryAfter, s.failed.err.cause
-	case errors.As(readErr, &p):
-	case readErr != nil:
-		return readErr
-	case s.Accepted == 0 && s.Rejected == 0:
-		p = problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "the body has no line")
-	case s.Accepted == 0:
-		p = problem(http.StatusUnprocessableEntity, string(s.errors[0].Code), "every recipient is refused; the first: "+s.errors[0].Detail)
-	}
-	if p != nil {
-		p.Errors, p.Counts = s.errors, &s.Counts
-		return p
-	}
-	a := Answer{Counts: s.Counts, Errors: s.errors}
-	status := http.StatusAccepted
-	if a.Errors == nil {
-		a.Errors = []Rejected{}
-	}
-	if s.dryRun {
-		status, a.Batches = http.StatusOK, s.batches
-	}
-	writeJSON(w, status, typeJSON, struct {
-		Answer
-		Messages *struct{} `json:"messages,omitempty"` // a summary lists none
-	}{Answer: a})
-	return nil
-}
-
-// lineStream answers one line for each, as soon as it and those before it are
-// stored. Its status is 200: it is sent before anything is.
-type lineStream struct {
-	w       http.ResponseWriter
-	rc      *http.ResponseController
-	started bool
-	broken  bool
-}
-
-// LineAnswer is one line of a streamed answer.
-type LineAnswer struct {
-	Line   int    `json:"line"`
-	Status int    `json:"status"` // as if the line had been a request of its own
-	Code   string `json:"code,omitempty"`
-	Detail string `json:"detail,omitempty"`
-	*Answer
-}
-
-func newLineStream(w http.ResponseWriter) *lineStream {
-	s := &lineStream{w: w, rc: http.NewResponseController(w)}
-	_ = s.rc.EnableFullDuplex() // where it is not supported the answers come after the body
-	return s
-}
-
-func (s *lineStream) add(l *line) bool {
-	if s.broken {
-		return false
-	}
-	if !s.started {
-		s.started = true
-		s.w.Header().Set("Content-Type", typeNDJSON)
-		s.w.WriteHeader(http.StatusOK)
-	}
-	a := LineAnswer{Line: l.number, Status: http.StatusAccepted, Answer: l.answer}
-	if l.err != nil {
-		list := l.rejects()
-		a.Status, a.Code, a.Detail = l.err.Status, l.err.Code, l.err.Detail
-		a.Answer = &Answer{Counts: Counts{0, len(list)}, Messages: []AcceptedMessage{}, Errors: list}
-	}
-	s.write(a)
-	return !s.broken && !l.fatal()
-}
-
-func (s *lineStream) write(v any) {
-	data, err := json.Marshal(v)
-	if err == nil {
-		_ = s.rc.SetWriteDeadline(time.Now().Add(writeWithin))
-		_, err = s.w.Write(append(data, '\n'))
-	}
-	if err == nil {
-		err = s.rc.Flush()
-	}
-	s.broken = s.broken || err != nil && !errors.Is(err, http.ErrNotSupported)
-}
-
-func (s *lineStream) end(w http.ResponseWriter, readErr error) error {
-	if !s.started {
-		if readErr != nil {
-			return readErr
-		}
-		w.Header().Set("Content-Type", typeNDJSON)
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
-	var p *Problem
-	if errors.As(readErr, &p) {
-		s.write(p)
-	}
-	return nil
 }

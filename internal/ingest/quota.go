@@ -37,6 +37,9 @@ func newQuota(shared Quota, tenants []Tenant, now func() time.Time, log *slog.Lo
 	return q
 }
 
+// limits reports whether a tenant has a rate.
+func (q *quota) limits(tenant string) bool { return q.local[tenant] != nil }
+
 // take takes n recipients of a tenant's rate; a wait greater than zero means
 // that it took none.
 func (q *quota) take(ctx context.Context, tenant string, n int) time.Duration {

@@ -126,7 +126,11 @@ func (in *Ingest) replay(ctx context.Context, letter uint64, p *envelope.Piece) 
 		one.ReplayOf = envelope.MessageID(p.ID, p.Messages[i].Index)
 		one.Messages = []envelope.Message{p.Messages[i]}
 		one.Messages[0].Index = 0
-		ack, err := in.storeWhole(ctx, &one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf), nil)
+		var ack bus.Ack
+		o, err := in.outgoing(&one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf))
+		if err == nil {
+			ack, err = in.store(ctx, o, nil)
+		}
 		if err != nil {
 			return nil, unavailable(err)
 		}

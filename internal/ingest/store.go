@@ -19,23 +19,19 @@ const (
 // roomForHeaders is left beside a payload in the server's limit.
 const roomForHeaders = 4 << 10
 
-// storePiece stores a routed piece in its account's queue.
-func (in *Ingest) storePiece(ctx context.Context, p *envelope.Piece, msgID string, k *held) (bus.Ack, error) {
-	ack, err := in.store(ctx, queued(p, msgID), k)
-	if err == nil && !ack.Duplicate {
-		in.count(p.Account, envelope.Accepted, len(p.Messages))
+// outgoing is an accepted submission on its way to where it is stored first: a
+// routed piece to its account's queue, any other as a whole to the tenant's own
+// stream, for the Hop to cut.
+func (in *Ingest) outgoing(p *envelope.Piece, msgID string) (bus.Out, error) {
+	if p.Account != "" {
+		return queued(p, msgID), nil
 	}
-	return ack, err
-}
-
-// storeWhole stores a submission as one, for the Hop to cut.
-func (in *Ingest) storeWhole(ctx context.Context, p *envelope.Piece, msgID string, k *held) (bus.Ack, error) {
 	o := out(p, bus.AcceptedSubject(p.Tenant, string(p.Priority)), msgID)
 	o.Pack()
 	if limit := in.bus.MaxPayload(); limit > 0 && int64(len(o.Data)) > limit-roomForHeaders {
-		return bus.Ack{}, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the submission is larger than the bus takes; send it in parts")
+		return o, problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the submission is larger than the bus takes; send it in parts")
 	}
-	return in.store(ctx, o, k)
+	return o, nil
 }
 
 // queued is a routed piece on its way to its account's queue.

@@ -19,8 +19,8 @@ import (
 type receipt struct {
 	piece    *envelope.Piece // with the accepted messages only
 	refused  []Rejected
-	accounts map[int]string // by index
-	batches  map[string]int // requests by account
+	accounts map[int]string // dry run: by index
+	batches  map[string]int // dry run: requests by account
 }
 
 // submission is an envelope on its way in.
@@ -31,6 +31,7 @@ type submission struct {
 	trace  string
 	dryRun bool
 	wait   bool // over the rate: wait, do not refuse
+	brief  bool // only counts and refusals are answered
 }
 
 // submit takes a submission: once it returns without an error and with accepted
@@ -40,17 +41,64 @@ func (in *Ingest) submit(ctx context.Context, s submission) (*receipt, error) {
 	if s.dryRun {
 		return in.plan(s, "", in.now())
 	}
-	now := in.now()
-	id := ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
 	if s.key == "" {
-		r, err := in.plan(s, id, now)
+		b, err := in.begin(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		_, err = in.accept(ctx, s, r, id, nil)
-		return r, err
+		ack, err := in.store(ctx, b.out, nil)
+		_, err = in.stored(ctx, b.receipt, ack, err, nil)
+		return b.receipt, err
 	}
-	return in.submitKeyed(ctx, s, keyAnswer{id, now})
+	now := in.now()
+	return in.submitKeyed(ctx, s, keyAnswer{newID(now), now})
+}
+
+func newID(now time.Time) string { return ulid.MustNew(ulid.Timestamp(now), rand.Reader).String() }
+
+// begun is a submission without a key that can be stored.
+type begun struct {
+	receipt *receipt
+	out     bus.Out
+	pending bus.Pending
+	sent    bool
+}
+
+// begin prepares a submission without a key, up to handing it to the bus.
+func (in *Ingest) begin(ctx context.Context, s submission) (*begun, error) {
+	now := in.now()
+	id := newID(now)
+	r, err := in.plan(s, id, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.admit(ctx, s, r); err != nil {
+		return nil, err
+	}
+	o, err := in.outgoing(r.piece, id)
+	return &begun{receipt: r, out: o}, err
+}
+
+// hand hands it to the bus and does not wait: finish does.
+func (in *Ingest) hand(b *begun) {
+	var err error
+	b.pending, err = in.bus.PublishAsync(b.out)
+	b.sent = err == nil
+}
+
+// finish waits until what was handed over is stored. ctx bounds that, and must
+// not end with the client's request. What the bus did not answer is stored again
+// under the same id.
+func (in *Ingest) finish(ctx context.Context, b *begun) (*receipt, error) {
+	ack, err := bus.Ack{}, bus.ErrUnavailable
+	if b.sent {
+		ack, err = b.pending.Wait(ctx)
+	}
+	if errors.Is(err, bus.ErrUnavailable) && in.bus.Connected() {
+		ack, err = in.store(ctx, b.out, nil)
+	}
+	_, err = in.stored(ctx, b.receipt, ack, err, nil)
+	return b.receipt, err
 }
 
 // submitKeyed takes a submission under its idempotency key; self is what it is
@@ -128,11 +176,14 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 	}
 	p.Traceparent = s.trace
 	pieces, unrouted := in.cut(p)
-	r := &receipt{piece: p, refused: append(refused, unrouted...), accounts: map[int]string{}, batches: map[string]int{}}
-	for i := range pieces {
-		r.batches[pieces[i].Account]++
-		for j := range pieces[i].Messages {
-			r.accounts[pieces[i].Messages[j].Index] = pieces[i].Account
+	r := &receipt{piece: p, refused: append(refused, unrouted...)}
+	if s.dryRun || len(unrouted) > 0 {
+		r.accounts, r.batches = map[int]string{}, map[string]int{}
+		for i := range pieces {
+			r.batches[pieces[i].Account]++
+			for j := range pieces[i].Messages {
+				r.accounts[pieces[i].Messages[j].Index] = pieces[i].Account
+			}
 		}
 	}
 	if len(unrouted) > 0 {
@@ -151,25 +202,38 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 	return r, nil
 }
 
-// accept takes the recipients from the tenant's rate and stores the submission.
-// other is not nil if the bus had another under its key: then that one counts.
-func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID string, k *held) (other *keyAnswer, err error) {
+// admit takes the recipients from the tenant's rate.
+func (in *Ingest) admit(ctx context.Context, s submission, r *receipt) error {
 	n := len(r.piece.Messages)
 	if s.wait {
 		if err := in.quota.wait(ctx, s.tenant.Name, n); err != nil {
-			return nil, unavailable(err)
+			return unavailable(err)
 		}
 	} else if wait := in.quota.take(ctx, s.tenant.Name, n); wait > 0 {
-		return nil, limited(wait)
+		return limited(wait)
+	}
+	return nil
+}
+
+// accept takes the recipients from the tenant's rate and stores a submission that
+// has a key. other is not nil if the bus had another under it: then that one counts.
+func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID string, k *held) (other *keyAnswer, err error) {
+	if err := in.admit(ctx, s, r); err != nil {
+		return nil, err
 	}
 	if err := k.renew(ctx); err != nil {
 		return nil, err
 	}
-	store := in.storeWhole
-	if r.piece.Account != "" {
-		store = in.storePiece
+	o, err := in.outgoing(r.piece, msgID)
+	if err != nil {
+		return nil, err
 	}
-	ack, err := store(ctx, r.piece, msgID, k)
+	ack, err := in.store(ctx, o, k)
+	return in.stored(ctx, r, ack, err, k)
+}
+
+// stored concludes from what became of the store.
+func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error, k *held) (other *keyAnswer, _ error) {
 	if err != nil {
 		var p *Problem
 		if errors.As(err, &p) {
@@ -179,6 +243,9 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID st
 	}
 	if ack.Duplicate && k != nil {
 		return in.repeated(ctx, r.piece.ID, ack, k)
+	}
+	if r.piece.Account != "" && !ack.Duplicate {
+		in.count(r.piece.Account, envelope.Accepted, len(r.piece.Messages))
 	}
 	if o, err := in.origin(ctx, ack.Stream, ack.Seq); err == nil {
 		in.status.Register(r.piece, o)
