@@ -132,6 +132,11 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 	if ok {
 		return s, nil
 	}
+	return b.fetch(ctx, name)
+}
+
+// fetch asks the server for a stream's handle, and caches it.
+func (b *Bus) fetch(ctx context.Context, name string) (jetstream.Stream, error) {
 	s, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return nil, typed("stream "+name, err)
@@ -143,7 +148,8 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 }
 
 // Epoch tells incarnations of a stream apart: a stream that is deleted and made
-// again starts its sequences at 1 under another epoch.
+// again starts its sequences at 1 under another epoch. It is that of the last
+// look at the stream; a Puller looks whenever it begins to read.
 func (b *Bus) Epoch(ctx context.Context, stream string) (int64, error) {
 	s, err := b.stream(ctx, stream)
 	if err != nil {

@@ -32,6 +32,7 @@ type Msg struct {
 	Data      []byte
 	Stream    string
 	Seq       uint64
+	Epoch     int64     // of the stream when a Puller read it; else 0
 	Time      time.Time // when it was stored
 	Delivered uint64    // 1 is no proof that it was never handed out before
 	Pending   uint64    // how many more matched when this one left
@@ -72,9 +73,10 @@ func received(raw jetstream.Msg) *Msg {
 
 // Puller hands out a consumer's messages to one reader.
 type Puller struct {
-	b    *Bus
-	spec Consumer
-	it   jetstream.MessagesContext
+	b     *Bus
+	spec  Consumer
+	it    jetstream.MessagesContext
+	epoch int64
 }
 
 // Pull makes the durable consumer if it is missing and starts reading. A
@@ -93,7 +95,13 @@ func (p *Puller) open(ctx context.Context) error {
 		Durable: c.Name, FilterSubjects: c.Filters, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
 		AckWait: or(c.AckWait, 30*time.Second), MaxAckPending: or(c.MaxPending, 10_000), DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
-	cons, err := p.b.js.CreateOrUpdateConsumer(ctx, c.Stream, cfg)
+	// A consumer that has to be opened anew may be that of a stream made anew.
+	s, err := p.b.fetch(ctx, c.Stream)
+	if err != nil {
+		return err
+	}
+	p.epoch = s.CachedInfo().Created.UnixNano()
+	cons, err := s.CreateOrUpdateConsumer(ctx, cfg)
 	if err != nil {
 		return typed("consumer "+c.Name, err)
 	}
@@ -114,7 +122,9 @@ func (p *Puller) Next(ctx context.Context) (*Msg, error) {
 	for {
 		raw, err := p.it.Next(jetstream.NextContext(ctx))
 		if err == nil {
-			return received(raw), nil
+			m := received(raw)
+			m.Epoch = p.epoch
+			return m, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

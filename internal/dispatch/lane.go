@@ -237,7 +237,11 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 
 // place sets where the submission was first stored.
 func (h *held) place(a *account) {
-	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: a.epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
+	epoch := h.msg.Epoch
+	if epoch == 0 {
+		epoch = a.epoch
+	}
+	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
 		h.origin = *h.p.Origin
 	}
 }

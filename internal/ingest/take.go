@@ -28,10 +28,7 @@ func (e *laterError) Error() string { return "ingest: not before " + e.wait.Stri
 
 // takeStored takes a message of a tenant's own stream.
 func (in *Ingest) takeStored(ctx context.Context, t *Tenant, p envelope.Priority, m *bus.Msg) error {
-	origin, err := in.origin(ctx, m.Stream, m.Seq)
-	if err != nil {
-		return err
-	}
+	origin := envelope.Origin{Stream: m.Stream, Epoch: m.Epoch, Seq: m.Seq}
 	if m.Subject == bus.AcceptedSubject(t.Name, string(p)) {
 		piece, err := unpack(m)
 		if err != nil || piece.Tenant != t.Name {
