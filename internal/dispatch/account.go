@@ -248,7 +248,7 @@ func (a *account) readyIn(highOnly *bool) time.Duration {
 		return untilWoken
 	}
 	*highOnly = a.inFlight >= a.o.Concurrency-reserve
-	if a.search != nil && a.search.idle {
+	if a.search != nil && a.search.idle && !*highOnly {
 		return 0
 	}
 	wait := untilWoken

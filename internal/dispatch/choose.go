@@ -32,7 +32,8 @@ const reserveOthers = 10
 func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s := a.search; s != nil && s.idle && !highOnly {
+	// A step that became due after the slot was asked for may be more than it is for.
+	if s := a.search; s != nil && s.idle && !highOnly && len(s.next()) <= limit {
 		s.idle = false
 		a.inFlight++
 		return batch{items: s.next(), search: s} // they have been flying since they were refused
