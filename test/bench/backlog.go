@@ -37,8 +37,17 @@ func (w *world) queue(ctx context.Context, account string, n, size int) error {
 		if err != nil {
 			return err
 		}
-		pending = append(pending, out)
+		if pending = append(pending, out); len(pending) == 4000 { // half of what the client lets be on its way
+			if err := stored(ctx, pending); err != nil {
+				return err
+			}
+			pending = pending[:0]
+		}
 	}
+	return stored(ctx, pending)
+}
+
+func stored(ctx context.Context, pending []bus.Pending) error {
 	for _, p := range pending {
 		if _, err := p.Wait(ctx); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // childFlag is the first argument of a child of the bench.
@@ -50,6 +51,7 @@ type order struct {
 	Reports             string // base URL of the gateway that tells what to report
 	Listen, Key         string
 	Record, KeepTraffic bool
+	Delay               time.Duration // before the gateway answers a request with messages
 }
 
 // result is what a child measured.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // gateway answers at once, and knows of BulkSMSRates and CloudRebue just enough
@@ -18,13 +19,14 @@ import (
 type gateway struct {
 	count  atomic.Int64
 	record bool
+	delay  time.Duration
 
 	mu   sync.Mutex
 	sent bytes.Buffer // endpoint, correlator and phone of each message, a line each
 }
 
 func serveGateway(ctx context.Context, s *stage) error {
-	g := &gateway{record: s.order.Record}
+	g := &gateway{record: s.order.Record, delay: s.order.Delay}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/sms/send", g.one)
 	mux.HandleFunc("POST /v1/sms/bulk", g.many)
@@ -76,6 +78,7 @@ func (g *gateway) many(w http.ResponseWriter, r *http.Request) {
 // each names every message in its answer, as CloudRebue does.
 func (g *gateway) each(w http.ResponseWriter, r *http.Request) {
 	rest := string(body(r))
+	pause(r.Context(), g.delay)
 	var out, record strings.Builder
 	n := g.count.Load()
 	for {

@@ -52,6 +52,7 @@ func start(ctx context.Context, args []string) error {
 type options struct {
 	scale, runs int
 	profile     string
+	delay       time.Duration // of the gateway's answers
 	seed        uint64
 	tools       *tools
 }

@@ -18,7 +18,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"dispatch", dispatching}, {"envelopes", envelopes}, {"ingest", ingesting}, {"reports", reporting}, {"life", life}, {"memory", memory},
+		{"dispatch", dispatching}, {"envelopes", envelopes}, {"ingest", ingesting}, {"reports", reporting}, {"life", life}, {"memory", memory}, {"scale", scaling},
 	}
 }
 

@@ -56,7 +56,7 @@ func newWorld(ctx context.Context, o *options, record bool) (w *world, err error
 	if _, err = w.start(ctx, "nats", o.tools.nats, "-a", "127.0.0.1", "-p", port, "-js", "-sd", filepath.Join(w.dir, "js")); err != nil {
 		return nil, err
 	}
-	if _, err = w.child(ctx, "gateway", order{Listen: w.gateway, Record: record}); err != nil {
+	if _, err = w.child(ctx, "gateway", order{Listen: w.gateway, Record: record, Delay: o.delay}); err != nil {
 		return nil, err
 	}
 	if w.bus, err = bus.Connect(bus.Options{URL: "nats://" + w.nats, Name: "bench"}); err != nil {
