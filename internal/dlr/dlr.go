@@ -112,6 +112,7 @@ type Collector struct {
 	inbound  *recent // messages from handsets that are published already
 	remarked *recent // words on messages that are told already
 	ready    atomic.Bool
+	storing  atomic.Int64 // callbacks that wait for the bus right now
 }
 
 // account is an Account with what its adapter can do.

@@ -23,7 +23,10 @@ const (
 	longestNap  = 2 * time.Second // of an early report
 	longestWait = 5 * time.Minute // of a parked one
 	sweepEvery  = 10 * time.Minute
-	sweepSize   = 10_000
+
+	storm        = 16 // callbacks that wait for the bus at once
+	longestYield = 250 * time.Millisecond
+	sweepSize    = 10_000
 )
 
 // source is where an account's reports are read: as they came, or parked.
@@ -80,7 +83,19 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 				more = false
 			}
 		}
+		began := time.Now()
 		c.handle(ctx, a, s, msgs)
+		c.yield(ctx, time.Since(began))
+	}
+}
+
+// yield rests after a group while callbacks come in faster than they can be
+// stored: a gateway that is not answered in time calls again, and what a report
+// means can wait. A quarter of the time is for that even then; the groups that
+// come together meanwhile are larger, and cheaper for each.
+func (c *Collector) yield(ctx context.Context, took time.Duration) {
+	if c.storing.Load() >= storm {
+		sleep(ctx, min(3*took, longestYield))
 	}
 }
 

@@ -139,6 +139,8 @@ func (c *Collector) store(r *http.Request, a *account, kind string, cb *raw, id 
 	default:
 		return false
 	}
+	c.storing.Add(1)
+	defer c.storing.Add(-1)
 	data, err := json.Marshal(cb)
 	if err != nil {
 		return false

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -18,6 +19,8 @@ type Metrics struct {
 	uncertain, uncertainBound, unmatched metric.Int64Gauge
 	backlog, sendable, mode              metric.Int64Gauge
 	oldest, slotUse                      metric.Float64Gauge
+
+	known sync.Map // [2]string of account and status to metric.MeasurementOption
 }
 
 func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
@@ -56,8 +59,20 @@ func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
 // MessageStatus counts n messages of an account that reached a status.
 func (m *Metrics) MessageStatus(account, status string, n int) {
 	if m != nil {
-		m.messages.Add(m.ctx, int64(n), labels("account", account, "status", status))
+		m.messages.Add(m.ctx, int64(n), m.messageLabels(account, status))
 	}
+}
+
+// messageLabels remembers its answers: they are few, and making one costs more
+// than counting a message does.
+func (m *Metrics) messageLabels(account, status string) metric.MeasurementOption {
+	key := [2]string{account, status}
+	if known, ok := m.known.Load(key); ok {
+		return known.(metric.MeasurementOption)
+	}
+	made := labels("account", account, "status", status)
+	m.known.Store(key, made)
+	return made
 }
 
 // Request counts one request to a provider by the class of its answer.

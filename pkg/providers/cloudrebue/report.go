@@ -39,6 +39,10 @@ func (p *provider) SelfVerifying() bool { return false }
 // ParseReports implements providers.Reporter. The document shows one report a
 // call; an array of them is read too.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
+	var one report
+	if json.Unmarshal(cb.Body, &one) == nil && !one.nameless() { // the documented form, at half the price
+		return []providers.Report{one.normalise()}, nil
+	}
 	raw, _, err := httpapi.Objects(cb.Body)
 	if err != nil {
 		return nil, errReport
@@ -52,7 +56,7 @@ func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, err
 		switch {
 		case json.Unmarshal(r, &in) != nil:
 			errs = append(errs, errReport)
-		case in.Correlator == "" && in.UniqueID == "" && in.Phone == "":
+		case in.nameless():
 			errs = append(errs, errNameless)
 		default:
 			reports = append(reports, in.normalise())
@@ -60,6 +64,8 @@ func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, err
 	}
 	return reports, errors.Join(errs...)
 }
+
+func (r *report) nameless() bool { return r.Correlator == "" && r.UniqueID == "" && r.Phone == "" }
 
 func (r *report) normalise() providers.Report {
 	word := httpapi.Word(string(r.Status))
