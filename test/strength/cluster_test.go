@@ -30,7 +30,8 @@ type acct struct {
 	batch     int    // 0: the type's own
 	more      string // further YAML lines
 
-	sim *simulator.Simulator
+	sim   *simulator.Simulator
+	socks *stamped
 }
 
 func (a *acct) messages() int { return a.sim.Ledger().Messages(a.typ) }
@@ -100,7 +101,8 @@ func (a *acct) serve(t *testing.T) {
 	}
 	s := &http.Server{Handler: a.sim.Handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
-	go func() { defer close(served); _ = s.Serve(l) }()
+	a.socks = &stamped{Listener: l}
+	go func() { defer close(served); _ = s.Serve(a.socks) }()
 	t.Cleanup(func() { _ = s.Close(); <-served })
 	a.more += fmt.Sprintf("    base_url: %s\n", a.sim.BaseURL("http://"+l.Addr().String(), a.typ))
 }

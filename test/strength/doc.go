@@ -7,6 +7,10 @@
 //	go test ./test/strength       a small size of the same, within a minute
 //	TUMA_STRENGTH_KEEP=DIR        keep configs and logs below DIR
 //
+// Whether a limit held is judged by the kernel's time of each request's arrival,
+// where it tells one (Linux): a sender cannot answer for a gateway that stalls and
+// reads late what came in time. What the gateway saw is told beside it.
+//
 // What must never happen (a window over its limit, a number twice in a request,
 // an expired message that leaves) is judged whatever the machine does. How fast
 // something is, or how much of a limit is used, is judged only if timers beside

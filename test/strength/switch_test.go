@@ -114,7 +114,7 @@ func redisDies(t *testing.T) {
 	eventually(t, 10*time.Second, "sending goes on by Redis's slots", func() (bool, any) { return a.requests() > n+20, a.requests() })
 	figure(t, "Redis back: its slots in use after", "by itself", "%s", time.Since(back).Round(10*time.Millisecond))
 	pass(t, 2*time.Second)
-	figure(t, "most in any second over all of Redis's deaths", "≤ 120", "%d", a.within(t, a.limit, time.Second))
+	figure(t, "most in any second over all of Redis's deaths", "≤ 120", "%s", a.within(t, a.limit, time.Second))
 	a.agrees(t)
 }
 
