@@ -49,7 +49,8 @@ type Pending struct{ f jetstream.PubAckFuture }
 // it blocks. The outcome comes from Wait.
 func (b *Bus) PublishAsync(o Out) (Pending, error) {
 	m, opts := o.message()
-	f, err := b.js.PublishMsgAsync(m, opts...)
+	// Room comes as acks come: wait for it as long as for an ack, not the client's 200 ms.
+	f, err := b.js.PublishMsgAsync(m, append(opts, jetstream.WithStallWait(publishTimeout))...)
 	if err != nil {
 		return Pending{}, typed("publish", err)
 	}
