@@ -20,7 +20,7 @@ func atOnce(t *testing.T) {
 			c := up(t, []string{"demo"}, a)
 			c.dispatchers(dispatchers)
 			c.settle()
-			rounds, n := size(5, 1), size(1000, 300)
+			rounds, n := size(5, 1), size(1000, 200)
 			var p50, p99, calmest []time.Duration
 			for round := range rounds {
 				took, late := c.paced(a, perSecond, n, func(i int) env {
