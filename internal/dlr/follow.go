@@ -25,7 +25,7 @@ const (
 	sweepEvery  = 10 * time.Minute
 
 	storm        = 16 // callbacks that wait for the bus at once
-	longestYield = 250 * time.Millisecond
+	longestYield = 500 * time.Millisecond
 	sweepSize    = 10_000
 )
 
@@ -91,11 +91,11 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 
 // yield rests after a group while callbacks come in faster than they can be
 // stored: a gateway that is not answered in time calls again, and what a report
-// means can wait. A quarter of the time is for that even then; the groups that
+// means can wait. An eighth of the time is for that even then; the groups that
 // come together meanwhile are larger, and cheaper for each.
 func (c *Collector) yield(ctx context.Context, took time.Duration) {
 	if c.storing.Load() >= storm {
-		sleep(ctx, min(3*took, longestYield))
+		sleep(ctx, min(7*took, longestYield))
 	}
 }
 

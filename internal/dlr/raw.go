@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -34,11 +35,14 @@ const webhookID = "X-Webhook-Id"
 
 // newRaw keeps of a callback what may lie on the bus for a week.
 func newRaw(cb *providers.Callback, batch string) raw {
-	r := raw{Time: cb.Time, Method: cb.Method, Batch: batch, Body: cb.Body, Header: map[string]string{}}
+	r := raw{Time: cb.Time, Method: cb.Method, Batch: batch, Body: cb.Body, Header: make(map[string]string, 2)}
 	for _, name := range []string{"Content-Type", webhookID} {
 		if v := cb.Header.Get(name); v != "" {
 			r.Header[name] = v
 		}
+	}
+	if len(cb.Query) == 0 {
+		return r
 	}
 	query := url.Values{}
 	for name, values := range cb.Query {
@@ -52,15 +56,14 @@ func newRaw(cb *providers.Callback, batch string) raw {
 
 // id is the same for a callback that is sent again.
 func (r *raw) id(account, kind string, trustWebhookID bool) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s/%s/%s/", account, kind, r.Batch)
+	what := account + "/" + kind + "/" + r.Batch + "/"
 	if wh := r.Header[webhookID]; wh != "" && trustWebhookID {
-		fmt.Fprintf(h, "id/%s", wh)
+		what += "id/" + wh
 	} else {
-		fmt.Fprintf(h, "%s/%d:%s/", r.Method, len(r.Query), r.Query)
-		h.Write(r.Body)
+		what += r.Method + "/" + strconv.Itoa(len(r.Query)) + ":" + r.Query + "/" + string(r.Body)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256([]byte(what))
+	return hex.EncodeToString(sum[:16])
 }
 
 // readRaw takes a stored callback apart.

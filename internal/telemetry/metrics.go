@@ -20,7 +20,7 @@ type Metrics struct {
 	backlog, sendable, mode              metric.Int64Gauge
 	oldest, slotUse                      metric.Float64Gauge
 
-	known sync.Map // [2]string of account and status to metric.MeasurementOption
+	known sync.Map // labels as [4]string to metric.MeasurementOption
 }
 
 func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
@@ -59,33 +59,21 @@ func newMetrics(ctx context.Context, m metric.Meter) (*Metrics, error) {
 // MessageStatus counts n messages of an account that reached a status.
 func (m *Metrics) MessageStatus(account, status string, n int) {
 	if m != nil {
-		m.messages.Add(m.ctx, int64(n), m.messageLabels(account, status))
+		m.messages.Add(m.ctx, int64(n), m.labels("account", account, "status", status))
 	}
-}
-
-// messageLabels remembers its answers: they are few, and making one costs more
-// than counting a message does.
-func (m *Metrics) messageLabels(account, status string) metric.MeasurementOption {
-	key := [2]string{account, status}
-	if known, ok := m.known.Load(key); ok {
-		return known.(metric.MeasurementOption)
-	}
-	made := labels("account", account, "status", status)
-	m.known.Store(key, made)
-	return made
 }
 
 // Request counts one request to a provider by the class of its answer.
 func (m *Metrics) Request(account, class string) {
 	if m != nil {
-		m.requests.Add(m.ctx, 1, labels("account", account, "class", class))
+		m.requests.Add(m.ctx, 1, m.labels("account", account, "class", class))
 	}
 }
 
 // Callbacks counts callbacks or reports of an account by what became of them.
 func (m *Metrics) Callbacks(account, class string, n int) {
 	if m != nil {
-		m.callbacks.Add(m.ctx, int64(n), labels("account", account, "class", class))
+		m.callbacks.Add(m.ctx, int64(n), m.labels("account", account, "class", class))
 	}
 }
 
@@ -102,7 +90,7 @@ func (m *Metrics) Uncertain(now, bound int) {
 // of the oldest; 0 when none does.
 func (m *Metrics) Backlog(account, priority string, n int, oldest time.Duration) {
 	if m != nil {
-		l := labels("account", account, "priority", priority)
+		l := m.labels("account", account, "priority", priority)
 		m.backlog.Record(m.ctx, int64(n), l)
 		m.oldest.Record(m.ctx, oldest.Seconds(), l)
 	}
@@ -111,14 +99,14 @@ func (m *Metrics) Backlog(account, priority string, n int, oldest time.Duration)
 // Sendable tells how many messages an account could send within the next minute.
 func (m *Metrics) Sendable(account string, n int) {
 	if m != nil {
-		m.sendable.Record(m.ctx, int64(n), labels("account", account))
+		m.sendable.Record(m.ctx, int64(n), m.labels("account", account))
 	}
 }
 
 // SlotUse tells the share of an account's rate in use, 0 to 1.
 func (m *Metrics) SlotUse(account string, share float64) {
 	if m != nil {
-		m.slotUse.Record(m.ctx, share, labels("account", account))
+		m.slotUse.Record(m.ctx, share, m.labels("account", account))
 	}
 }
 
@@ -132,7 +120,7 @@ func (m *Metrics) Mode(account, mode string, on bool) {
 	if on {
 		n = 1
 	}
-	m.mode.Record(m.ctx, n, labels("account", account, "mode", mode))
+	m.mode.Record(m.ctx, n, m.labels("account", account, "mode", mode))
 }
 
 // ReportsUnmatched tells how many reports wait for a message to match.
@@ -144,10 +132,19 @@ func (m *Metrics) ReportsUnmatched(n int) {
 
 // labels are few and bounded by the config: accounts, statuses, classes. Never a
 // tenant's words, an id or a number.
-func labels(kv ...string) metric.MeasurementOption {
+//
+// They are remembered: making one costs more than counting a message does.
+func (m *Metrics) labels(kv ...string) metric.MeasurementOption {
+	var key [4]string // two labels at most
+	copy(key[:], kv)
+	if known, ok := m.known.Load(key); ok {
+		return known.(metric.MeasurementOption)
+	}
 	attrs := make([]attribute.KeyValue, 0, len(kv)/2)
 	for i := 0; i < len(kv); i += 2 {
 		attrs = append(attrs, attribute.String(kv[i], kv[i+1]))
 	}
-	return metric.WithAttributeSet(attribute.NewSet(attrs...))
+	made := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	m.known.Store(key, made)
+	return made
 }
