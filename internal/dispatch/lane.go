@@ -186,11 +186,15 @@ func ignoreDone(ctx context.Context, err error) error {
 	return err
 }
 
+// least is how much a lane's pool may hold however small the requests are: with
+// less, reader and chooser would wait for each other all the time.
+const least = 1000
+
 // waitRoom blocks while the pool holds two requests' worth.
 func (l *lane) waitRoom(ctx context.Context) bool {
 	for {
 		l.a.mu.Lock()
-		full := len(l.items) >= 2*l.a.o.BatchSize
+		full := len(l.items) >= max(2*l.a.o.BatchSize, least)
 		l.a.mu.Unlock()
 		if !full {
 			return ctx.Err() == nil
@@ -219,6 +223,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	h.groups = l.a.groups(h, free)
 	a := l.a
 	a.mu.Lock()
+	first := len(l.items) == 0
 	l.behind, l.grew = int(m.Pending), a.d.Now()
 	if h.left = len(free); h.left > 0 {
 		l.held[h] = struct{}{}
@@ -227,12 +232,15 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 			a.hasten(errUrgent)
 		}
 	}
+	worth := first || l.readyIn(l.grew, a.limit(), a.o.Linger) <= 0 // whoever waits for the first knows when to look again
 	a.mu.Unlock()
 	if len(free) == 0 {
 		a.settle(h)
 		return
 	}
-	a.signal()
+	if worth {
+		a.signal()
+	}
 }
 
 // place sets where the submission was first stored.

@@ -109,7 +109,7 @@ providers:
     credentials: {token: t}
     rate: {requests: 5000, per: 1s}
     batch: {size: 100}
-    concurrency: 16
+    concurrency: 64
     callback_token: a-secret-of-the-bench
 routes:
   - {prefix: "+", providers: [%[8]s]}
