@@ -60,32 +60,28 @@ func stored(ctx context.Context, pending []bus.Pending) error {
 const lane = "normal-" + tenant
 
 // drain fills an account's queue while its dispatcher is paused, lets it go, and
-// returns the seconds until the last message is settled. The dispatcher polls for
+// measures until the last message is settled. The dispatcher polls for
 // the end of its pause, up to 0.1 s late, which counts.
-func (w *world) drain(ctx context.Context, account string, n, size int) (*process, float64, error) {
+func (w *world) drain(ctx context.Context, account string, n, size int) (d *process, m measured, err error) {
 	if err := w.paused(ctx, account, true); err != nil {
-		return nil, 0, err
+		return nil, m, err
 	}
-	d, err := w.tuma(ctx, "dispatcher")
-	if err != nil {
-		return nil, 0, err
+	if d, err = w.tuma(ctx, "dispatcher"); err != nil {
+		return nil, m, err
 	}
 	if err := w.queue(ctx, account, n, size); err != nil {
-		return nil, 0, err
+		return nil, m, err
 	}
 	if err := w.o.tools.granting(ctx); err != nil {
-		return nil, 0, err
+		return nil, m, err
 	}
-	seconds, err := w.release(ctx, d, account, n)
-	return d, seconds, err
+	m, err = w.measure([]*process{d}, func() (float64, error) { return w.release(ctx, d, account, n) })
+	return d, m, err
 }
 
 // release lets a paused account go and returns the seconds until n messages have
-// been sent and settled, during which the CPU of d is counted.
+// been sent and settled.
 func (w *world) release(ctx context.Context, d *process, account string, n int) (float64, error) {
-	if _, err := d.spent(); err != nil {
-		return 0, err
-	}
 	began := time.Now()
 	if err := w.paused(ctx, account, false); err != nil {
 		return 0, err

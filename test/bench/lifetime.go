@@ -23,65 +23,52 @@ func reporting(ctx context.Context, o *options, t *table, _ int) error {
 		if err != nil {
 			return err
 		}
-		d.stop()
-		load := order{Target: w.callback, Reports: "http://" + w.gateway, Connections: 64}
-		if err := w.bareReports(ctx, t, load, n); err != nil {
+		w.stop(d)
+		load := order{Target: w.callback, Reports: "http://" + w.gateway, N: n, Connections: 64}
+		if err := w.bareReports(ctx, t, load); err != nil {
 			return err
 		}
 		c, err := w.tuma(ctx, "dlr-collector")
 		if err != nil {
 			return err
 		}
-		if _, err := c.spent(); err != nil {
-			return err
-		}
-		p, err := w.child(ctx, "posts", w.seeded(load))
+		load.Seed = o.seed
+		p, err := w.child(ctx, "posts", load)
 		if err != nil {
 			return err
 		}
-		began := time.Now()
-		if err := p.begin(); err != nil {
-			return err
-		}
-		r, err := p.result()
+		var r result
+		m, err := w.measure([]*process{c}, func() (float64, error) {
+			began := time.Now()
+			if err := p.begin(); err != nil {
+				return 0, err
+			}
+			if r, err = p.result(); err != nil {
+				return 0, err
+			}
+			within, cancel := context.WithTimeout(ctx, 2*time.Minute)
+			defer cancel()
+			err := c.delivered(within, n)
+			return time.Since(began).Seconds(), err
+		})
 		if err != nil {
 			return c.failed(err)
 		}
 		t.add(tumaAccepted, "reports/s", float64(n)/r.Seconds)
-		if err := answered(r, http.StatusOK, n); err != nil {
-			return err
-		}
-		within, cancel := context.WithTimeout(ctx, 2*time.Minute)
-		defer cancel()
-		if err := c.delivered(within, n); err != nil {
-			return c.failed(err)
-		}
-		t.add(tumaEvents, "reports/s", float64(n)/time.Since(began).Seconds())
-		cpu, err := c.spent()
-		t.add(tumaEvents+": its CPU for 100,000", "s", cpu/float64(n)*100_000)
-		return err
+		t.measured(tumaEvents, "reports/s", n, m)
+		return answered(r, http.StatusOK, n)
 	})
 }
 
-func (w *world) seeded(o order) order {
-	o.Seed = w.o.seed
-	return o
-}
-
 // bareReports measures the same callbacks at a handler that only stores them.
-func (w *world) bareReports(ctx context.Context, t *table, load order, n int) error {
+func (w *world) bareReports(ctx context.Context, t *table, load order) error {
 	subject := bus.CallbackSubject("nobody", "dlr")
 	p, err := w.child(ctx, "bare-handler", order{NATS: w.nats, Subject: subject, Listen: w.callback})
 	if err != nil {
 		return err
 	}
-	defer p.stop()
-	r, err := w.load(ctx, "posts", load)
-	if err != nil {
-		return err
-	}
-	t.add(bareReports, "reports/s", float64(n)/r.Seconds)
-	return answered(r, http.StatusAccepted, n)
+	defer w.stop(p)
+	return w.loaded(ctx, t, bareReports, "reports/s", p, "posts", load, http.StatusAccepted)
 }
 
 // delivered waits until a program's metrics count n delivered messages.
@@ -131,29 +118,21 @@ func life(ctx context.Context, o *options, t *table, _ int) error {
 			if err := o.tools.granting(ctx); err != nil {
 				return err
 			}
-			if _, err := in.spent(); err != nil {
-				return err
-			}
-			if _, err := d.spent(); err != nil {
-				return err
-			}
-			r, err := w.load(ctx, role, order{Target: w.ingest, Path: submitPath, Key: apiKey, N: n, Connections: 64})
+			m, err := w.measure([]*process{in, d}, func() (float64, error) {
+				r, err := w.load(ctx, role, order{Target: w.ingest, Path: submitPath, Key: apiKey, N: n, Connections: 64})
+				if err == nil {
+					err = answered(r, http.StatusAccepted, n)
+				}
+				if err == nil {
+					err = w.drained(ctx, bulk, lane)
+				}
+				return 0, err
+			})
 			if err != nil {
 				return in.failed(err)
 			}
-			if err := answered(r, http.StatusAccepted, n); err != nil {
-				return err
-			}
-			if err := w.drained(ctx, bulk, lane); err != nil {
-				return err
-			}
-			a, err := in.spent()
-			if err != nil {
-				return err
-			}
-			b, err := d.spent()
-			t.add(figure, "s", (a+b)/float64(n)*100_000)
-			return err
+			t.add(figure, "s", m.own/float64(n)*100_000)
+			return nil
 		}); err != nil {
 			return err
 		}
@@ -191,7 +170,7 @@ func memory(ctx context.Context, o *options, t *table, run int) error {
 				}
 				t.add(rssIngest, "MiB", mib)
 			}
-			in.stop()
+			w.stop(in)
 			return w.heldBy(ctx, t, size, n)
 		}); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,8 +79,7 @@ type process struct {
 	in    io.WriteCloser
 	out   *bufio.Scanner
 	log   string
-	admin string  // of Tuma's programs: where /metrics is
-	cpu   float64 // seconds at the last call of spent
+	admin string // of Tuma's programs: where /metrics is
 }
 
 // launch runs a program whose messages go to a file.
@@ -110,6 +110,12 @@ func (w *world) start(ctx context.Context, name, path string, args ...string) (*
 	}
 	w.running = append(w.running, p)
 	return p, nil
+}
+
+// stop ends a process before the world does.
+func (w *world) stop(p *process) {
+	w.running = slices.DeleteFunc(w.running, func(q *process) bool { return q == p })
+	p.stop()
 }
 
 // child starts this binary in a role and waits until it is ready.
@@ -168,7 +174,7 @@ func (p *process) stop() {
 	}
 }
 
-// spent returns the CPU seconds since the last call, of all threads.
+// spent returns the CPU seconds of a process until now, of all threads.
 func (p *process) spent() (float64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -182,10 +188,45 @@ func (p *process) spent() (float64, error) {
 		return 0, err
 	}
 	const ticks = 100 // a second, on every Linux that Go runs on
-	now := (user + system) / ticks
-	since := now - p.cpu
-	p.cpu = now
-	return since, nil
+	return (user + system) / ticks, nil
+}
+
+func spent(ps ...*process) (sum float64, err error) {
+	for _, p := range ps {
+		one, err := p.spent()
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// measured is one measurement: how long it took, and the CPU seconds of who was
+// measured and of everyone, the servers and the load included. A machine that
+// others use at the time bends the first much more than the others.
+type measured struct{ seconds, own, all float64 }
+
+// measure runs something that returns the seconds it took.
+func (w *world) measure(ps []*process, run func() (float64, error)) (m measured, err error) {
+	everyone := append([]*process{w.o.tools.server}, w.running...)
+	own, err := spent(ps...)
+	if err != nil {
+		return m, err
+	}
+	all, err := spent(everyone...)
+	if err != nil {
+		return m, err
+	}
+	if m.seconds, err = run(); err != nil {
+		return m, err
+	}
+	if m.own, err = spent(ps...); err != nil {
+		return m, err
+	}
+	m.all, err = spent(everyone...)
+	m.own, m.all = m.own-own, m.all-all
+	return m, err
 }
 
 // peak returns the most memory that a process held, in MiB.

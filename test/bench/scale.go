@@ -28,26 +28,22 @@ func scaling(ctx context.Context, o *options, t *table, _ int) error {
 					if err != nil {
 						return err
 					}
-					if _, err := d.spent(); err != nil { // what a start costs does not count
-						return err
-					}
 					others = append(others, d)
 				}
-				d, seconds, err := w.drain(ctx, single, n, 1)
+				before, err := spent(others...) // what a start costs does not count
 				if err != nil {
 					return err
 				}
-				figure := fmt.Sprintf("%d × dispatcher, gateway %s", k, way.what)
-				t.add(figure, perSecond, float64(n)/seconds)
-				cpu := 0.0
-				for _, d := range append(others, d) {
-					c, err := d.spent()
-					if err != nil {
-						return err
-					}
-					cpu += c
+				_, m, err := w.drain(ctx, single, n, 1)
+				if err != nil {
+					return err
 				}
-				t.add(figure+": CPU for 100,000", "s", cpu/float64(n)*100_000)
+				after, err := spent(others...)
+				if err != nil {
+					return err
+				}
+				m.own += after - before
+				t.measured(fmt.Sprintf("%d × dispatcher, gateway %s", k, way.what), perSecond, n, m)
 				return nil
 			}); err != nil {
 				return err

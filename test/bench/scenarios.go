@@ -80,13 +80,10 @@ func dispatching(ctx context.Context, o *options, t *table, _ int) error {
 	tuma := func(figure, account string) error {
 		return o.in(ctx, false, func(w *world) error {
 			n := o.size(300_000)
-			d, seconds, err := w.drain(ctx, account, n, 1)
-			if err != nil {
-				return err
+			_, m, err := w.drain(ctx, account, n, 1)
+			if err == nil {
+				t.measured(figure, perSecond, n, m)
 			}
-			t.add(figure, perSecond, float64(n)/seconds)
-			cpu, err := d.spent()
-			t.add(figure+": its CPU for 100,000", "s", cpu/float64(n)*100_000)
 			return err
 		})
 	}
@@ -100,14 +97,18 @@ func dispatching(ctx context.Context, o *options, t *table, _ int) error {
 			if err != nil {
 				return err
 			}
-			began := time.Now()
-			if err := p.begin(); err != nil {
-				return err
-			}
-			if err := w.drained(ctx, bulk, role); err != nil {
+			m, err := w.measure([]*process{p}, func() (float64, error) {
+				began := time.Now()
+				if err := p.begin(); err != nil {
+					return 0, err
+				}
+				err := w.drained(ctx, bulk, role)
+				return time.Since(began).Seconds(), err
+			})
+			if err != nil {
 				return p.failed(err)
 			}
-			t.add(figure, perSecond, float64(n)/time.Since(began).Seconds())
+			t.measured(figure, perSecond, n, m)
 			return nil
 		})
 	}
@@ -128,9 +129,9 @@ func dispatching(ctx context.Context, o *options, t *table, _ int) error {
 func envelopes(ctx context.Context, o *options, t *table, _ int) error {
 	return o.in(ctx, false, func(w *world) error {
 		n := o.size(3_000_000)
-		_, seconds, err := w.drain(ctx, bulk, n, envelope.MaxPiece)
+		_, m, err := w.drain(ctx, bulk, n, envelope.MaxPiece)
 		if err == nil {
-			t.add(tumaThousand, perSecond, float64(n)/seconds)
+			t.measured(tumaThousand, perSecond, n, m)
 		}
 		return err
 	})
@@ -157,15 +158,42 @@ func (w *world) load(ctx context.Context, role string, o order) (r result, err e
 	return p.result()
 }
 
+// loaded measures p (nil: the generator itself) under a load that must be
+// answered with status (0: it is not HTTP).
+func (w *world) loaded(ctx context.Context, t *table, figure, unit string, p *process, role string, o order, status int) error {
+	o.Seed = w.o.seed
+	g, err := w.child(ctx, role, o)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		p = g
+	}
+	var r result
+	m, err := w.measure([]*process{p}, func() (float64, error) {
+		if err := g.begin(); err != nil {
+			return 0, err
+		}
+		r, err = g.result()
+		return r.Seconds, err
+	})
+	if err != nil {
+		return p.failed(err)
+	}
+	t.measured(figure, unit, o.N, m)
+	if status == 0 {
+		return nil
+	}
+	return answered(r, status, o.N)
+}
+
 const submitPath = "/v1/messages"
 
 func ingesting(ctx context.Context, o *options, t *table, _ int) error {
 	lines, posts := o.size(300_000), o.size(150_000)
 	subject := bus.QueueSubject(bulk, string(envelope.Normal), tenant)
 	if err := o.in(ctx, false, func(w *world) error {
-		r, err := w.load(ctx, "raw-publish", order{NATS: w.nats, Subject: subject, N: lines})
-		t.add(rawStored, perSecond, float64(lines)/r.Seconds)
-		return err
+		return w.loaded(ctx, t, rawStored, perSecond, nil, "raw-publish", order{NATS: w.nats, Subject: subject, N: lines}, 0)
 	}); err != nil {
 		return err
 	}
@@ -173,15 +201,11 @@ func ingesting(ctx context.Context, o *options, t *table, _ int) error {
 		return err
 	}
 	if err := o.in(ctx, false, func(w *world) error {
-		if _, err := w.child(ctx, "bare-handler", order{NATS: w.nats, Subject: subject, Listen: w.ingest}); err != nil {
-			return err
-		}
-		r, err := w.load(ctx, "posts", order{Target: w.ingest, Path: submitPath, N: posts, Connections: 64})
+		p, err := w.child(ctx, "bare-handler", order{NATS: w.nats, Subject: subject, Listen: w.ingest})
 		if err != nil {
 			return err
 		}
-		t.add(barePosts, perSecond, float64(posts)/r.Seconds)
-		return answered(r, http.StatusAccepted, posts)
+		return w.loaded(ctx, t, barePosts, perSecond, p, "posts", order{Target: w.ingest, Path: submitPath, N: posts, Connections: 64}, http.StatusAccepted)
 	}); err != nil {
 		return err
 	}
@@ -194,18 +218,5 @@ func (w *world) submit(ctx context.Context, t *table, role, figure string, n int
 	if err != nil {
 		return err
 	}
-	if _, err := p.spent(); err != nil {
-		return err
-	}
-	r, err := w.load(ctx, role, order{Target: w.ingest, Path: submitPath, Key: apiKey, N: n, Connections: 64})
-	if err != nil {
-		return p.failed(err)
-	}
-	t.add(figure, perSecond, float64(n)/r.Seconds)
-	cpu, err := p.spent()
-	if err != nil {
-		return err
-	}
-	t.add(figure+": its CPU for 100,000", "s", cpu/float64(n)*100_000)
-	return answered(r, http.StatusAccepted, n)
+	return w.loaded(ctx, t, figure, perSecond, p, role, order{Target: w.ingest, Path: submitPath, Key: apiKey, N: n, Connections: 64}, http.StatusAccepted)
 }

@@ -27,6 +27,16 @@ func (t *table) add(name, unit string, v float64) {
 	t.figures[name] = append(t.figures[name], v)
 }
 
+// beside parts the name of a figure that belongs to another from that one's.
+const beside = " | "
+
+// measured adds the rate of n, and the CPU for 100,000.
+func (t *table) measured(name, unit string, n int, m measured) {
+	t.add(name, unit, float64(n)/m.seconds)
+	t.add(name+beside+"its CPU for 100,000", "s", m.own/float64(n)*100_000)
+	t.add(name+beside+"everyone's CPU for 100,000", "s", m.all/float64(n)*100_000)
+}
+
 // target is what one figure should be: absolutely, or as a multiple of another
 // one of the same run.
 type target struct {
@@ -56,7 +66,11 @@ func (t *table) print(w io.Writer, targets []target) {
 	fmt.Fprintln(out, "------\t------\t-----\t----\t------\t")
 	for _, name := range t.names {
 		list := t.figures[name]
-		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t\t\n", name, number(median(list)), spread(list), t.units[name])
+		shown := name
+		if _, part, ok := strings.Cut(name, beside); ok {
+			shown = "  " + part
+		}
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t\t\n", shown, number(median(list)), spread(list), t.units[name])
 		for _, x := range targets {
 			if x.figure == name {
 				t.judge(out, x, list)
