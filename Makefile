@@ -25,7 +25,8 @@ build: ## Build the programs into bin/
 	go build -trimpath -ldflags '-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 test: ## Run all tests; says loudly which were skipped
-	$(GOTEST) ./...
+	$(GOTEST) -- $$(go list ./... | grep -v -e /test/e2e -e /test/strength)
+	$(GOTEST) -- -count=1 -p 1 ./test/e2e ./test/strength   # they build the programs themselves, which the cache does not see, and judge times
 	$(GOTEST) -dir deploy -- -count=1 ./...   # it reads files of the module above, which the cache does not see
 
 test-race: ## Run the tests of concurrent code under the race detector

@@ -150,8 +150,9 @@ func (l *lane) moving(since time.Time, why string) bool {
 func (l *lane) read(take, work context.Context) error {
 	p, err := l.a.b.Pull(take, bus.Consumer{
 		Stream: l.a.queue, Name: l.consumer(), AckWait: l.a.d.AckWait, MaxPending: 100_000,
-		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
-		Prefetch: 500, PrefetchBytes: max(4<<20, int(l.a.b.MaxPayload())+64<<10), // below one message's size the lane would stand still
+		Filters:       []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
+		Prefetch:      min(500, max(16, l.a.o.BatchSize)),         // more would keep a small backlog from the other dispatchers
+		PrefetchBytes: max(4<<20, int(l.a.b.MaxPayload())+64<<10), // below one message's size the lane would stand still
 	})
 	if err != nil {
 		return err
