@@ -120,7 +120,7 @@ type account struct {
 	Account
 	reporter providers.Reporter // nil: no callbacks
 	receiver providers.Receiver // nil: no inbound
-	poller   providers.Poller   // nil: no look-ups
+	finder   providers.Finder   // nil: no look-ups
 	urls     bool               // each batch has its own callback URL
 	index    *index             // nil if urls, since the URL says the batch, and if there are no callbacks
 	gate     chan struct{}      // callbacks of this account being stored
@@ -150,7 +150,7 @@ func New(o Options) (*Collector, error) {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}
 		a.reporter, _ = in.Provider.(providers.Reporter)
 		a.receiver, _ = in.Provider.(providers.Receiver)
-		a.poller, _ = in.Provider.(providers.Poller)
+		a.finder, _ = in.Provider.(providers.Finder)
 		a.Inbound = map[string]string{}
 		for number, tenant := range in.Inbound {
 			a.Inbound[strings.TrimPrefix(number, "+")] = tenant
@@ -194,7 +194,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		if a.receiver != nil {
 			running.Go(func() { c.followInbound(ctx, a) })
 		}
-		if a.poller != nil {
+		if a.finder != nil {
 			running.Go(func() { c.followOutcomes(ctx, a) })
 		}
 	}

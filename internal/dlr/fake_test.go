@@ -85,15 +85,17 @@ func (g *gateway) ParseInbound(cb *providers.Callback) (in providers.Inbound, co
 // poller is a gateway that is asked.
 type poller struct{ gateway }
 
-func (p *poller) Poll(_ context.Context, id string, _ func() error) ([]providers.Report, bool, error) {
+func (p *poller) Finds(q *providers.Query) bool { return len(q.ProviderIDs) > 0 }
+
+func (p *poller) Find(_ context.Context, q *providers.Query, _ func() error) (providers.Found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.polled++
-	a, ok := p.polls[id]
+	a, ok := p.polls[q.ProviderIDs[0]]
 	if !ok {
-		return nil, false, &providers.Error{Class: providers.Unavailable}
+		return providers.Found{}, &providers.Error{Class: providers.Unavailable}
 	}
-	return a.reports, a.done, nil
+	return providers.Found{Reports: a.reports, Done: a.done}, nil
 }
 
 // counts is an Observer.

@@ -85,10 +85,13 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	if c.settled(b) {
 		return 0, nil
 	}
-	all := true
-	for _, id := range ids {
+	q := &providers.Query{BatchID: journal.BatchID(c.o.Journal.Epoch(), b.seq), ProviderIDs: ids, Sent: m.Time, Accepted: -1, Size: len(b.members)}
+	if !a.finder.Finds(q) {
+		return 0, nil
+	}
+	for all := true; ; {
 		_ = m.InProgress() // a slot may be long in coming; without it another collector asks too
-		done, err := c.poll(ctx, a, b, id)
+		found, err := a.ask(ctx, q)
 		if err != nil {
 			var e *providers.Error
 			if errors.As(err, &e) {
@@ -96,27 +99,33 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 			}
 			return again, err
 		}
-		all = all && done
+		done, err := c.learn(ctx, a, b, found.Reports)
+		if err != nil {
+			return again, err
+		}
+		all = all && done && found.Done
+		if q.Cursor = found.Cursor; q.Cursor == "" {
+			if all {
+				again = 0
+			}
+			return again, nil
+		}
 	}
-	if all {
-		again = 0
-	}
-	return again, nil
 }
 
-// lookUp asks once, when the account's limit lets it. A slot that passes before
-// the request can leave is given up for the next, a few times.
-func (a *account) lookUp(ctx context.Context, id string) (reports []providers.Report, done bool, err error) {
+// ask asks once, when the account's limit lets it. A slot that passes before the
+// request can leave is given up for the next, a few times.
+func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.Found, err error) {
 	if a.Limiter == nil {
-		return a.poller.Poll(ctx, id, nil)
+		return a.finder.Find(ctx, q, nil)
 	}
 	for range 5 {
 		start, serr := a.Limiter.Slot(ctx)
 		if serr != nil {
-			return nil, false, serr
+			return found, serr
 		}
 		missed := false
-		reports, done, err = a.poller.Poll(ctx, id, func() error {
+		found, err = a.finder.Find(ctx, q, func() error {
 			err := start()
 			missed = err != nil
 			return err
@@ -125,23 +134,19 @@ func (a *account) lookUp(ctx context.Context, id string) (reports []providers.Re
 			break
 		}
 	}
-	return reports, done, err
+	return found, err
 }
 
-// poll makes one request for one of the gateway's ids.
-func (c *Collector) poll(ctx context.Context, a *account, b *batch, id string) (done bool, err error) {
-	reports, done, err := a.lookUp(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	batchID := journal.BatchID(c.o.Journal.Epoch(), b.seq)
+// learn settles what a page tells. It reports whether all of it is done with.
+func (c *Collector) learn(ctx context.Context, a *account, b *batch, reports []providers.Report) (done bool, err error) {
 	items := make([]item, len(reports))
 	for i, r := range reports {
-		items[i] = item{report: r, batch: batchID, tries: patience}
+		items[i] = item{report: r, batch: journal.BatchID(c.o.Journal.Epoch(), b.seq), tries: patience}
 	}
 	if err := c.settle(ctx, a, items); err != nil {
 		return false, err
 	}
+	done = true
 	counts := map[Class]int{}
 	for i := range items {
 		if counts[items[i].class]++; items[i].class == early {

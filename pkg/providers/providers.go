@@ -41,9 +41,10 @@ type Provider interface {
 
 // Limits is what one request may carry.
 type Limits struct {
-	MaxBatch    int  // recipients of one request
-	CallbackURL bool // a request (or message) may name the URL for its reports
-	Correlator  bool // reports echo the id that we gave a message
+	MaxBatch    int       // recipients of one request
+	CallbackURL bool      // a request (or message) may name the URL for its reports
+	Correlator  bool      // reports echo the id that we gave a message
+	Channels    []Channel // what it carries beside SMS
 }
 
 // Batch is one request. Messages are never empty and name no number twice.
@@ -70,7 +71,25 @@ type Message struct {
 	Text      string            // literal text, or a template when Variables is not nil
 	Variables map[string]string // values of the {{placeholders}} in Text; nil: Text is sent as typed
 	Segments  int
-	ExpiresAt time.Time // zero: none
+	ExpiresAt time.Time         // zero: none
+	Channel   Channel           // empty: SMS
+	Template  *Template         // of channels that send nothing else
+	Options   map[string]string // what only some gateways know (link_id); Check refuses names that this one does not
+}
+
+// Channel is the way in which a message reaches its number.
+type Channel string
+
+// The channels beside SMS. An adapter whose Limits do not name a channel is never
+// handed a message of it.
+const WhatsApp Channel = "whatsapp"
+
+// Template is a text that the gateway keeps, by its name, with values for its
+// placeholders in their order.
+type Template struct {
+	Name       string
+	Language   string
+	Parameters []string
 }
 
 // Result is the gateway's answer for one message.
@@ -137,12 +156,14 @@ type Report struct {
 type ReportStatus int
 
 // The report statuses. ReportUnknown is a word that no table knows: it is kept
-// as an event's detail and changes nothing.
+// as an event's detail and changes nothing. All but ReportUnknown and
+// ReportRefused prove that the gateway took the message.
 const (
 	ReportUnknown ReportStatus = iota
 	ReportPending
 	ReportDelivered
 	ReportUndelivered
+	ReportRefused // only from a look-up: the gateway did not take it
 )
 
 // Callback is one HTTP request that a gateway made to us, with its raw body.
@@ -184,21 +205,6 @@ type Receiver interface {
 	// ParseInbound reads one inbound message, with the HTTP answer that the
 	// gateway expects once it is stored.
 	ParseInbound(cb *Callback) (in Inbound, contentType string, answer []byte, err error)
-}
-
-// Poller is an add-on interface of providers whose reports must be fetched.
-type Poller interface {
-	// Poll asks for the state of the messages that share providerID (the id of
-	// Result.ProviderID), with one request. done is true when no status of the
-	// answer can change any more. start is as Batch.Start; it may be nil.
-	Poll(ctx context.Context, providerID string, start func() error) (reports []Report, done bool, err error)
-}
-
-// Balancer is an add-on interface of providers that tell an account's balance.
-type Balancer interface {
-	// Balance returns the amount with its unit, as told, after one request. start
-	// is as Batch.Start; it may be nil.
-	Balance(ctx context.Context, start func() error) (string, error)
 }
 
 // Options is what an adapter is built from. Credentials are resolved; adapters

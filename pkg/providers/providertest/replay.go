@@ -21,11 +21,14 @@ func (s Suite) testFixtures(t *testing.T) {
 			s.eachFixture(t, "inbound", ".request.http", s.replayInbound)
 		})
 	}
-	if s.Features.Poll {
-		t.Run("poll", func(t *testing.T) {
-			s.eachFixture(t, "poll", ".response.http", s.replayPoll)
+	if s.Features.Find {
+		t.Run("find", func(t *testing.T) {
+			s.eachFixture(t, "find", ".response.http", s.replayFind)
 		})
-		t.Run("poll unknown status", s.testPollStatus)
+		t.Run("find unknown status", s.testFindStatus)
+	}
+	if s.Features.Desk {
+		t.Run("desk", s.testDesk)
 	}
 	if s.Features.Balance {
 		t.Run("balance", func(t *testing.T) {
@@ -105,6 +108,11 @@ func (s Suite) replayReport(t *testing.T, f fixture) {
 		s.checkLeak(t, err.Error(), 0)
 	}
 	got.Reports = viewReports(reports)
+	if n, ok := p.(providers.Noticer); ok {
+		notices, err := n.ParseNotices(cb)
+		got.Unreadable = got.Unreadable || err != nil
+		got.Notices = viewNotices(notices)
+	}
 	f.compare(t, ".want.json", got.encode())
 }
 
@@ -117,14 +125,25 @@ func (s Suite) replayInbound(t *testing.T, f fixture) {
 	f.compare(t, ".want.json", got.encode())
 }
 
-func (s Suite) replayPoll(t *testing.T, f fixture) {
+func (s Suite) replayFind(t *testing.T, f fixture) {
+	var view queryView
+	in := json.NewDecoder(bytes.NewReader(f.read(t, ".query.json")))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&view); err != nil {
+		t.Fatalf("%s.query.json: %v", f.path, err)
+	}
+	q := view.query()
 	r := f.response(t)
-	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), f.source["id"], nil)
+	finder := s.offline(t, r).(providers.Finder)
+	if !finder.Finds(q) {
+		t.Fatalf("%s: Finds is false", f.path)
+	}
+	found, err := finder.Find(t.Context(), q, nil)
 	if err != nil {
 		s.checkLeak(t, err.Error(), 0)
 	}
 	f.checkRequest(t, r)
-	f.compare(t, ".want.json", wantView{Reports: viewReports(reports), Done: done, Error: viewError(err)}.encode())
+	f.compare(t, ".want.json", wantView{Reports: viewReports(found.Reports), Cursor: found.Cursor, Done: found.Done, Error: viewError(err)}.encode())
 }
 
 func (s Suite) replayBalance(t *testing.T, f fixture) {
@@ -137,14 +156,15 @@ func (s Suite) replayBalance(t *testing.T, f fixture) {
 	f.compare(t, ".want.json", wantView{Balance: balance, Error: viewError(err)}.encode())
 }
 
-func (s Suite) testPollStatus(t *testing.T) {
+func (s Suite) testFindStatus(t *testing.T) {
 	word := s.unknownStatus()
-	r := &replay{status: 200, body: []byte(s.Poll(word))}
-	reports, done, err := s.offline(t, r).(providers.Poller).Poll(t.Context(), "1", nil)
-	if err != nil || len(reports) != 1 {
-		t.Fatalf("an unknown status is a report, never an error: %d reports, %v", len(reports), err)
+	q, body := s.Find(word)
+	found, err := s.offline(t, &replay{status: 200, body: []byte(body)}).(providers.Finder).Find(t.Context(), q, nil)
+	if err != nil || len(found.Reports) != 1 {
+		t.Fatalf("an unknown status is a report, never an error: %d reports, %v", len(found.Reports), err)
 	}
-	if reports[0].Status != providers.ReportUnknown || reports[0].Code != word || done {
-		t.Errorf("an unknown status is ReportUnknown with its word, and is not final: %+v, done %v", reports[0].Status, done)
+	r := found.Reports[0]
+	if r.Status != providers.ReportUnknown || r.Code != word || found.Done {
+		t.Errorf("an unknown status is ReportUnknown with its word, and is not final: %+v, done %v", r.Status, found.Done)
 	}
 }

@@ -38,7 +38,8 @@
 //	report/NAME.request.http a callback, pasted unmodified: a body alone, or request line, headers, blank line, body
 //	report/NAME.want.json    {"verify":"ok","reports":[…]}
 //	inbound/NAME.request.http, inbound/NAME.want.json
-//	poll/NAME.response.http, .request.http, .want.json; the id asked for is "id:" of .source
+//	find/NAME.query.json, .response.http, .request.http, .want.json
+//	desk/NAME.response.http, .request.http, .want.json; .source has "operation: NAME" and "arg.PARAM: value"
 //	balance/NAME.response.http, .request.http, .want.json
 //
 // An answer may begin with "HTTP/1.1 400 …" or "StatusCode 400", with headers
@@ -83,9 +84,9 @@ type Suite struct {
 	// Wanted with Features.Reports.
 	Report func(status string) *providers.Callback
 
-	// Poll returns the answer to a look-up that shows one message in this status.
-	// Wanted with Features.Poll.
-	Poll func(status string) string
+	// Find returns a query and the answer to it that shows one message in this
+	// status. Wanted with Features.Find.
+	Find func(status string) (*providers.Query, string)
 
 	// UnknownStatus is a status word that the API does not have; empty: "NoSuchStatus".
 	UnknownStatus string
@@ -94,10 +95,14 @@ type Suite struct {
 // Features says which add-on interfaces the adapter has: exactly these, so that
 // none is lost by a misspelt method.
 type Features struct {
-	Reports bool // providers.Reporter
-	Inbound bool // providers.Receiver
-	Poll    bool // providers.Poller
-	Balance bool // providers.Balancer
+	Reports   bool // providers.Reporter
+	Inbound   bool // providers.Receiver
+	Find      bool // providers.Finder
+	Desk      bool // providers.Desk
+	Notices   bool // providers.Noticer
+	Subscribe bool // providers.Subscriber
+	Challenge bool // providers.Challenger
+	Balance   bool // providers.Balancer
 }
 
 // Now is the time that adapters under test believe it is.
@@ -199,9 +204,13 @@ func (s Suite) testFeatures(t *testing.T) {
 	p := s.build(t, func(*providers.Options) {})
 	_, reports := p.(providers.Reporter)
 	_, inbound := p.(providers.Receiver)
-	_, poll := p.(providers.Poller)
+	_, find := p.(providers.Finder)
+	_, desk := p.(providers.Desk)
+	_, notices := p.(providers.Noticer)
+	_, subscribe := p.(providers.Subscriber)
+	_, challenge := p.(providers.Challenger)
 	_, balance := p.(providers.Balancer)
-	if got := (Features{reports, inbound, poll, balance}); got != s.Features {
+	if got := (Features{reports, inbound, find, desk, notices, subscribe, challenge, balance}); got != s.Features {
 		t.Errorf("add-on interfaces: got %+v, declared %+v", got, s.Features)
 	}
 	most := p.Limits().MaxBatch

@@ -17,13 +17,51 @@ type batchView struct {
 }
 
 type messageView struct {
-	ID        string            `json:"id"`
-	To        string            `json:"to"`
-	From      string            `json:"from"`
-	Text      string            `json:"text"`
-	Variables map[string]string `json:"variables,omitempty"`
-	Segments  int               `json:"segments,omitempty"`
-	ExpiresAt time.Time         `json:"expires_at,omitzero"`
+	ID        string              `json:"id"`
+	To        string              `json:"to"`
+	From      string              `json:"from"`
+	Text      string              `json:"text"`
+	Variables map[string]string   `json:"variables,omitempty"`
+	Segments  int                 `json:"segments,omitempty"`
+	ExpiresAt time.Time           `json:"expires_at,omitzero"`
+	Channel   providers.Channel   `json:"channel,omitempty"`
+	Template  *providers.Template `json:"template,omitempty"`
+	Options   map[string]string   `json:"options,omitempty"`
+}
+
+// queryView is a .query.json.
+type queryView struct {
+	BatchID     string        `json:"batch_id,omitempty"`
+	ProviderIDs []string      `json:"provider_ids,omitempty"`
+	Messages    []messageView `json:"messages,omitempty"`
+	Sent        time.Time     `json:"sent,omitzero"`
+	Accepted    int           `json:"accepted,omitempty"`
+	Size        int           `json:"size,omitempty"`
+	Cursor      string        `json:"cursor,omitempty"`
+}
+
+func (v queryView) query() *providers.Query {
+	q := &providers.Query{BatchID: v.BatchID, ProviderIDs: v.ProviderIDs, Sent: v.Sent, Accepted: v.Accepted, Size: v.Size, Cursor: v.Cursor}
+	for _, m := range v.Messages {
+		q.Messages = append(q.Messages, providers.Message(m))
+	}
+	return q
+}
+
+type noticeView struct {
+	Kind   providers.NoticeKind `json:"kind"`
+	ID     string               `json:"id,omitempty"`
+	Number string               `json:"number,omitempty"`
+	Detail string               `json:"detail,omitempty"`
+	MO     *providers.Inbound   `json:"mo,omitempty"`
+}
+
+func viewNotices(notices []providers.Notice) []noticeView {
+	var out []noticeView
+	for _, n := range notices {
+		out = append(out, noticeView(n))
+	}
+	return out
 }
 
 func (v batchView) batch() *providers.Batch {
@@ -72,6 +110,9 @@ type wantView struct {
 	Results     []resultView       `json:"results,omitempty"`
 	Reports     []reportView       `json:"reports,omitempty"`
 	Done        bool               `json:"done,omitempty"`
+	Cursor      string             `json:"cursor,omitempty"`
+	Notices     []noticeView       `json:"notices,omitempty"`
+	Shown       any                `json:"shown,omitempty"` // by an operation
 	Inbound     *providers.Inbound `json:"inbound,omitempty"`
 	ContentType string             `json:"content_type,omitempty"`
 	Answer      string             `json:"answer,omitempty"`
@@ -99,7 +140,7 @@ func viewResults(results []providers.Result) []resultView {
 func viewReports(reports []providers.Report) []reportView {
 	words := map[providers.ReportStatus]string{
 		providers.ReportUnknown: "unknown", providers.ReportPending: "pending",
-		providers.ReportDelivered: "delivered", providers.ReportUndelivered: "undelivered",
+		providers.ReportDelivered: "delivered", providers.ReportUndelivered: "undelivered", providers.ReportRefused: "refused",
 	}
 	var out []reportView
 	for _, r := range reports {

@@ -44,12 +44,12 @@ type provider struct {
 // Beside sending, an account tells what became of its messages when asked.
 var (
 	_ providers.Provider = (*provider)(nil)
-	_ providers.Poller   = (*provider)(nil)
+	_ providers.Finder   = (*provider)(nil)
 )
 
 // New builds an account's adapter. It needs the credential token and the option
 // senders, a map of our sender ids to the numbers on the gateway's "Senders"
-// page ({ACME: 123}), and knows no other option. The provider also is a Poller.
+// page ({ACME: 123}), and knows no other option. The provider also is a Finder.
 func New(o providers.Options) (providers.Provider, error) {
 	if err := httpapi.Credential(o.Credentials, "token"); err != nil {
 		return nil, fmt.Errorf("smsscheduler: %w", err)

@@ -27,13 +27,19 @@ func suite() providertest.Suite {
 		Credentials:   map[string]string{"token": "canary-token"},
 		Options:       senders(),
 		Dir:           "testdata",
-		Features:      providertest.Features{Poll: true},
+		Features:      providertest.Features{Find: true},
 		UnknownStatus: "99",
 		Accept:        accept,
-		Poll: func(status string) string {
-			return `[{"id": 1, "phone_number": "+33612345678", "status": ` + status + `}]`
+		Find: func(status string) (*providers.Query, string) {
+			return &providers.Query{ProviderIDs: []string{"1"}}, `[{"id": 1, "phone_number": "+33612345678", "status": ` + status + `}]`
 		},
 	}
+}
+
+func find(t *testing.T, p providers.Provider, id string) ([]providers.Report, bool, error) {
+	t.Helper()
+	found, err := p.(providers.Finder).Find(t.Context(), &providers.Query{ProviderIDs: []string{id}}, nil)
+	return found.Reports, found.Done, err
 }
 
 func senders() map[string]any {
@@ -276,8 +282,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestPoll holds every status from 10 to 39, and beyond.
-func TestPoll(t *testing.T) {
+// TestFind holds every status from 10 to 39, and beyond.
+func TestFind(t *testing.T) {
 	t.Parallel()
 	for status := range 60 {
 		want, final := providers.ReportUnknown, false
@@ -290,24 +296,24 @@ func TestPoll(t *testing.T) {
 			want, final = providers.ReportUndelivered, true
 		}
 		g := &gateway{status: 200, answer: fmt.Sprintf(`[{"id": 1, "phone_number": "+33612345678", "status": %d}]`, status)}
-		reports, done, err := account(t, g).(providers.Poller).Poll(t.Context(), "123456", nil)
+		reports, done, err := find(t, account(t, g), "123456")
 		if err != nil || len(reports) != 1 || reports[0].Status != want || done != final {
 			t.Errorf("status %d: %+v, done %v, %v; want %v, %v", status, reports, done, err, want, final)
 		}
 	}
 	for _, answer := range []string{`{}`, `null`, `"x"`, `[1]`, ``, `[{"status": {}}]`} {
-		reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1", nil)
+		reports, done, err := find(t, account(t, &gateway{status: 200, answer: answer}), "1")
 		if err == nil || done {
 			t.Errorf("%s: %v, done %v, want an error", answer, reports, done)
 		}
 	}
-	reports, done, err := account(t, &gateway{status: 200, answer: `[]`}).(providers.Poller).Poll(t.Context(), "1", nil)
+	reports, done, err := find(t, account(t, &gateway{status: 200, answer: `[]`}), "1")
 	if err != nil || done || len(reports) != 0 {
 		t.Errorf("nothing yet: %v, done %v, %v", reports, done, err)
 	}
 	for _, id := range []string{"", "x", "1/../../sms/1", "-1", "1e3"} {
 		g := &gateway{}
-		if _, _, err := account(t, g).(providers.Poller).Poll(t.Context(), id, nil); err == nil || g.calls != 0 {
+		if _, _, err := find(t, account(t, g), id); err == nil || g.calls != 0 {
 			t.Errorf("id %q: %v after %d requests, want an error before any", id, err, g.calls)
 		}
 	}
@@ -333,7 +339,7 @@ func TestFold(t *testing.T) {
 			`[{"phone_number": "+33612345678", "status": %[2]s}, {"phone_number": "+33612345678", "status": %[1]s}]`,
 		} {
 			answer := fmt.Sprintf(format, c.parts[0], c.parts[1])
-			reports, done, err := account(t, &gateway{status: 200, answer: answer}).(providers.Poller).Poll(t.Context(), "1", nil)
+			reports, done, err := find(t, account(t, &gateway{status: 200, answer: answer}), "1")
 			if err != nil || len(reports) != 1 || reports[0].Status != c.want || reports[0].Code != c.code || done != c.done {
 				t.Errorf("%s: %+v, done %v, %v", answer, reports, done, err)
 			}
@@ -341,7 +347,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-func FuzzPoll(f *testing.F) {
+func FuzzFind(f *testing.F) {
 	f.Add(200, []byte(`[{"id": 123456, "phone_number": "+33612345678", "status": 13}]`))
 	f.Add(200, []byte(`[{"phone_number": 33612345678, "status": "31"}, {}, {"status": 13}]`))
 	f.Add(404, []byte(``))
@@ -349,7 +355,7 @@ func FuzzPoll(f *testing.F) {
 		if status < 200 || status > 599 {
 			return
 		}
-		reports, done, err := account(t, &gateway{status: status, answer: string(body)}).(providers.Poller).Poll(t.Context(), "1", nil)
+		reports, done, err := find(t, account(t, &gateway{status: status, answer: string(body)}), "1")
 		seen := map[string]bool{}
 		for _, r := range reports {
 			if r.To == "" || seen[r.To] || len(r.Code) > 64 {

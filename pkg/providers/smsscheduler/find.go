@@ -10,27 +10,45 @@ import (
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
 )
 
-// Poll implements providers.Poller by GET /message/{id}: one request for all
-// the numbers of a batch. It returns one report for each number, in the order
-// in which the answer names them first.
-func (p *provider) Poll(ctx context.Context, providerID string, start func() error) ([]providers.Report, bool, error) {
-	if !validID(providerID) {
-		return nil, false, &providers.Error{Class: providers.Rejected, Detail: "not an id of this gateway"}
+// Finds implements providers.Finder: without an id of the gateway's there is
+// nothing to ask with.
+func (p *provider) Finds(q *providers.Query) bool { return page(q) < len(q.ProviderIDs) }
+
+// page is the place of the id that is asked for: an answer names one, and one only.
+func page(q *providers.Query) int {
+	n, err := strconv.Atoi(q.Cursor)
+	if err != nil || n < 0 {
+		return 0
 	}
-	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + providerID, Header: p.header, Start: start})
+	return n
+}
+
+// Find implements providers.Finder by GET /message/{id}: one request for all the
+// numbers of a batch. It returns one report for each number, in the order in which
+// the answer names them first.
+func (p *provider) Find(ctx context.Context, q *providers.Query, start func() error) (providers.Found, error) {
+	if !p.Finds(q) || !validID(q.ProviderIDs[page(q)]) {
+		return providers.Found{}, &providers.Error{Class: providers.Rejected, Detail: "not an id of this gateway"}
+	}
+	id := q.ProviderIDs[page(q)]
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + id, Header: p.header, Start: start})
 	if err != nil {
-		return nil, false, err
+		return providers.Found{}, err
 	}
 	if resp.Status == http.StatusNotFound {
 		// Documented for this one path: the gateway has no such message.
-		return nil, false, &providers.Error{Class: providers.Rejected, Status: resp.Status, Detail: "the gateway knows no message of this id"}
+		return providers.Found{}, &providers.Error{Class: providers.Rejected, Status: resp.Status, Detail: "the gateway knows no message of this id"}
 	}
 	var list []sms
 	if resp.Status/100 != 2 || json.Unmarshal(resp.Body, &list) != nil || list == nil {
-		return nil, false, p.failure(resp, 1)
+		return providers.Found{}, p.failure(resp, 1)
 	}
-	reports, done := fold(providerID, list)
-	return reports, done, nil
+	var found providers.Found
+	found.Reports, found.Done = fold(id, list)
+	if next := page(q) + 1; next < len(q.ProviderIDs) {
+		found.Cursor = strconv.Itoa(next)
+	}
+	return found, nil
 }
 
 // sms is one of the parts or copies that the gateway made for a number.
