@@ -3,6 +3,8 @@ package e2e
 import (
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Ingest is killed under load, and its clients repeat their keys until they are
@@ -11,38 +13,38 @@ import (
 func TestKilledIngestAndKeys(t *testing.T) {
 	t.Parallel()
 	const batch = 50
-	r := up(t, settings{batch: batch}, 1)
-	l := newLoad(r.cluster)
+	r := up(t, rig.Settings{Batch: batch}, 1)
+	l := rig.NewLoad(r.Cluster)
 	var envelopes []map[string]any
 	count := few(150, 90)
 	all := 0
 	for i := range count {
 		n := []int{1, batch, 3 * batch}[i%3] // stored at once, or whole
-		envelopes = append(envelopes, campaign(numbers(10_000_000+i*1000, n)))
+		envelopes = append(envelopes, rig.Campaign(rig.Numbers(10_000_000+i*1000, n)))
 		all += n
 	}
 	submitted := make(chan struct{})
 	go func() {
 		defer close(submitted)
-		l.submit(t, "killed", envelopes...)
+		l.Submit(t, "killed", envelopes...)
 	}()
-	eventually(t, 30*time.Second, "a third is accepted", func() (bool, string) {
-		n := l.messages()
-		return n > all/3, sprint(n)
+	rig.Eventually(t, 30*time.Second, "a third is accepted", func() (bool, string) {
+		n := l.Messages()
+		return n > all/3, rig.Sprint(n)
 	})
-	r.ingest.kill()
-	r.ingest = r.again(r.ingest)
+	r.Ingest.Kill()
+	r.Ingest = r.Again(r.Ingest)
 	<-submitted
 	if t.Failed() {
 		return
 	}
-	got := l.settled(t, 60*time.Second)
-	t.Logf("statuses %v, answers but 202 %v", got, l.refusals)
-	if got["delivered"] != all || l.messages() != all || len(l.envelopes) != count {
-		t.Errorf("%d envelopes with %d messages accepted, %v; submitted were %d with %d", len(l.envelopes), l.messages(), got, count, all)
+	got := l.Settled(t, 60*time.Second)
+	t.Logf("statuses %v, answers but 202 %v", got, l.Refusals)
+	if got["delivered"] != all || l.Messages() != all || len(l.Envelopes) != count {
+		t.Errorf("%d envelopes with %d messages accepted, %v; submitted were %d with %d", len(l.Envelopes), l.Messages(), got, count, all)
 	}
-	if l.refusals["409"] == 0 {
+	if l.Refusals["409"] == 0 {
 		t.Error("nobody had a submission under way when ingest was killed: the story proves less than it says")
 	}
-	l.onceEach(t, nil)
+	l.OnceEach(t, nil)
 }

@@ -3,46 +3,26 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
-// binDir is where TestMain has put the programs; set before any test runs.
-var binDir string
+// programs is what TestMain has built; set before any test runs.
+var programs *rig.Rig
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "tuma-e2e-")
+	r, closing, err := rig.Open()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	if built := os.Getenv("TUMA_E2E_BIN"); built != "" {
-		binDir = built
-		return m.Run()
-	}
-	if err := build(dir); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
-	}
-	binDir = dir
+	defer closing()
+	programs = r
 	return m.Run()
 }
-
-// build builds the four programs, and the NATS server of the version that go.mod
-// names.
-func build(dir string) error {
-	args := []string{"build", "-ldflags", "-s -w", "-o", dir, "../../cmd/ingest", "../../cmd/dispatcher", "../../cmd/dlr-collector", "../../cmd/tuma", "github.com/nats-io/nats-server/v2"}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
-}
-
-func program(name string) string { return filepath.Join(binDir, name) }
 
 // few returns how many messages a story uses: short under -short.
 func few(full, short int) int {
@@ -50,4 +30,14 @@ func few(full, short int) int {
 		return short
 	}
 	return full
+}
+
+// cluster and running are the rig's, with what these stories ask of them.
+type cluster struct{ *rig.Cluster }
+
+type running struct{ *rig.Running }
+
+func up(t *testing.T, s rig.Settings, dispatchers int) running {
+	t.Helper()
+	return running{programs.Up(t, s, dispatchers)}
 }
