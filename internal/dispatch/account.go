@@ -114,9 +114,7 @@ func (a *account) run(take, work context.Context) error {
 func (a *account) pump(take, work context.Context) {
 	// A limiter that is new to its Redis stays shut for some seconds. Asked now, it
 	// is open by the time that the first message comes.
-	if slot, _, err := a.slot(take); err == nil {
-		_ = slot.Wait(take) // unused: one slot is what it costs
-	}
+	a.pace.ready(take)
 	for {
 		highOnly, ok := a.waitReady(take)
 		if !ok {

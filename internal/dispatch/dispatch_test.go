@@ -595,7 +595,7 @@ func TestBacklogInTheQueueLeasesSlotsAhead(t *testing.T) {
 	acct := r.account("a", g)
 	closed := r.gated(&acct)
 	r.dispatcher("d1", acct)
-	<-closed.asked // the first is asked for before any message is there
+	<-closed.asked
 	r.until("the pool is full", func() bool {
 		_, unsettled, err := r.bus.Backlog(context.Background(), bus.QueueStream("a"), "normal-acme")
 		return err == nil && unsettled >= 20

@@ -25,6 +25,7 @@ import (
 // Slots hands out the instants at which requests may start.
 type Slots interface {
 	Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error)
+	Ready(ctx context.Context) error // whether there would be any; takes none
 	Pause(ctx context.Context, d time.Duration) error
 }
 

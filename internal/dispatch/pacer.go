@@ -93,6 +93,15 @@ func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot
 	return ratelimit.Slot{}, errNotSender
 }
 
+// ready asks Redis whether it grants slots, without taking one.
+func (p *pacer) ready(ctx context.Context) bool {
+	err := p.a.o.Slots.Ready(ctx)
+	if ctx.Err() == nil {
+		p.answered(!errors.Is(err, ratelimit.ErrUnavailable) || quarantined(err))
+	}
+	return err == nil
+}
+
 // pause stops the account for everybody who can hear of it.
 func (p *pacer) pause(ctx context.Context, d time.Duration) error {
 	if p.a.o.Alone != nil {
@@ -128,8 +137,7 @@ func (p *pacer) lookForRedis(ctx context.Context) {
 	if !due {
 		return
 	}
-	if _, err := p.a.o.Slots.Next(ctx, 0, 1); err == nil {
-		p.answered(true)
+	if p.ready(ctx) {
 		p.declare(ctx, p.a.j.Owner(), "")
 	}
 }
@@ -155,17 +163,11 @@ func (p *pacer) consider(ctx context.Context) {
 	if !quiet || (sender == "" && !down) || !p.a.anythingWaits(ctx) {
 		return
 	}
-	if sender != "" && p.redisGrants(ctx) {
+	if sender != "" && p.ready(ctx) {
 		p.declare(ctx, sender, "")
 		return
 	}
 	p.declare(ctx, sender, me)
-}
-
-// redisGrants asks Redis once, while somebody else is the single sender.
-func (p *pacer) redisGrants(ctx context.Context) bool {
-	_, err := p.a.o.Slots.Next(ctx, 0, 1)
-	return err == nil
 }
 
 // declare changes the regime, unless somebody else has just done so.

@@ -28,6 +28,13 @@ func (r *redis) Next(ctx context.Context, messages, backlog int) (ratelimit.Slot
 	return r.Slots.Next(ctx, messages, backlog)
 }
 
+func (r *redis) Ready(ctx context.Context) error {
+	if r.down.Load() {
+		return fmt.Errorf("%w: gone", ratelimit.ErrUnavailable)
+	}
+	return r.Slots.Ready(ctx)
+}
+
 const pacedRate = 50
 
 func (r *rig) paced() dispatch.Slots {

@@ -50,6 +50,9 @@ func (l *Local) Next(ctx context.Context, messages, _ int) (Slot, error) {
 	})
 }
 
+// Ready is Slots.Ready: here slots are always to be had.
+func (l *Local) Ready(context.Context) error { return nil }
+
 // Pause stops the account for d; a longer pause stays. It never fails.
 func (l *Local) Pause(_ context.Context, d time.Duration) error {
 	l.mu.Lock()

@@ -140,6 +140,20 @@ func (s *Slots) Next(ctx context.Context, messages, backlog int) (Slot, error) {
 	})
 }
 
+// Ready reports whether slots are to be had: nil, or why not, in Next's errors. It
+// takes none. A Redis that is new to the account begins its quarantine when it is
+// first asked, so who will need slots soon does well to ask now.
+func (s *Slots) Ready(ctx context.Context) error {
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	_, _, err := s.lease(ctx, 0, 0, 0)
+	return err
+}
+
 // Pause stops the account for d, in all processes; a longer pause stays. What
 // others hold on lease (100 ms of slots at most) still goes. This process stops
 // even if Redis cannot be told, which the ErrUnavailable then says.
@@ -180,7 +194,11 @@ func (s *Slots) take(ctx context.Context, messages, backlog int) (Slot, time.Tim
 		if wake := s.next.Add(-lead); wake.After(now) {
 			return Slot{}, wake, nil
 		}
-		wake, took, err := s.lease(ctx, messages, backlog, lead)
+		want := max(backlog, 1)
+		if len(s.plan.counts) > 0 {
+			want = 1
+		}
+		wake, took, err := s.lease(ctx, messages, want, lead)
 		if err != nil || !wake.IsZero() {
 			return Slot{}, wake, err
 		}
@@ -204,11 +222,7 @@ func (s *Slots) lead(backlog int) time.Duration {
 
 // lease asks Redis for slots and keeps them, unless the answer took longer than
 // the jitter allows. If there are none it returns when to ask again.
-func (s *Slots) lease(ctx context.Context, messages, backlog int, lead time.Duration) (wake time.Time, took time.Duration, err error) {
-	want := max(backlog, 1)
-	if len(s.plan.counts) > 0 {
-		want = 1
-	}
+func (s *Slots) lease(ctx context.Context, messages, want int, lead time.Duration) (wake time.Time, took time.Duration, err error) {
 	sent := s.o.Now()
 	// What is asked for is waited for, as long as one call may take: slots granted to
 	// a caller who has gone are kept for the next, not lost.

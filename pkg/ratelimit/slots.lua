@@ -41,6 +41,7 @@ end
 if back > 0 then return {EARLY, clock, last, 0} end
 if open > clock then return {QUARANTINED, clock, open, 0} end
 if pause > clock then return {PAUSED, clock, pause, 0} end
+if want == 0 then return {GRANTED, clock, math.max(tat, clock), 0} end -- asks only whether there would be any
 
 local first = math.max(tat, clock)
 if first > clock + lead then return {EARLY, clock, first - lead, 0} end

@@ -39,6 +39,46 @@ func inWorld(t *testing.T, o Options, f func(t *testing.T, w *world, s *Slots)) 
 	})
 }
 
+// Asking whether there would be slots takes none, neither instants nor counts, and
+// begins the quarantine of a Redis that is new.
+func TestReadyTakesNone(t *testing.T) {
+	o := perSecond(100)
+	o.Limits = append(o.Limits, Limit{Requests: 7, Per: time.Hour})
+	inWorld(t, o, func(t *testing.T, w *world, s *Slots) {
+		if _, err := s.Next(t.Context(), 5, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // virtual: there is a slot at once
+		before, left := redisInstant(t, w, s, "tat"), w.redis.Dump()
+		rdb := w.client()
+		defer rdb.Close()
+		for _, c := range []*Slots{s, mustNew(t, rdb, o)} {
+			if err := c.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if now := w.redis.Dump(); !redisInstant(t, w, s, "tat").Equal(before) || now != left {
+			t.Errorf("Redis had %s, has %s", left, now)
+		}
+		if err := s.Pause(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		var p *PausedError
+		if err := s.Ready(t.Context()); !errors.As(err, &p) {
+			t.Errorf("paused: %v", err)
+		}
+		w.redis.FlushAll()
+		var q *QuarantineError
+		if err := s.Ready(t.Context()); !errors.As(err, &q) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("flushed: %v", err)
+		}
+		time.Sleep(time.Until(q.Until))
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("after the quarantine: %v", err)
+		}
+	})
+}
+
 func TestPauseHoldsForAll(t *testing.T) {
 	inWorld(t, perSecond(100), func(t *testing.T, w *world, s *Slots) {
 		rdb := w.client()
