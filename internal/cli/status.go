@@ -26,6 +26,8 @@ type messageStatus struct {
 	ProviderID string               `json:"provider_message_id"`
 	Segments   int                  `json:"segments"`
 	Attempts   int                  `json:"attempts"`
+	Cost       string               `json:"cost"`
+	Operator   string               `json:"operator"`
 	Error      *envelope.EventError `json:"error"`
 	Ref        string               `json:"ref"`
 	TraceID    string               `json:"trace_id"`
@@ -117,6 +119,8 @@ func (t *tuma) tellMessage(m *messageStatus) {
 	t.field("ref", m.Ref)
 	t.field("replay of", m.ReplayOf)
 	t.printf("%-9s %s, %s\n", "sent as", plural(m.Segments, "segment"), plural(m.Attempts, "attempt"))
+	t.field("cost", m.Cost)
+	t.field("operator", m.Operator)
 	if m.Error != nil {
 		t.field("error", reason(m.Error.Code, strings.TrimSpace(m.Error.ProviderCode+" "+m.Error.Detail)))
 	}

@@ -30,6 +30,7 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 		mr := journal.MessageResult{Status: vs[i].status, Code: vs[i].code}
 		if vs[i].status != "" {
 			mr.ProviderID = r.ProviderID
+			mr.Bill = d.AddBill(billed(&r, it.msg().Segments))
 			if vs[i].code != "" {
 				mr.ProviderCode, mr.Detail = r.Code, r.Detail
 			}
@@ -45,6 +46,15 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 		}
 	}
 	return vs, d
+}
+
+// billed is what the gateway told of a message's price, beyond what we counted.
+func billed(r *providers.Result, counted int) journal.Bill {
+	b := journal.Bill{Segments: r.Segments, Cost: r.Cost, Operator: r.Operator}
+	if b.Segments == counted {
+		b.Segments = 0
+	}
+	return b
 }
 
 // note writes one message's result: the first is the rule, others exceptions.

@@ -21,6 +21,17 @@ type OutcomeDetail struct {
 	// result without a Status tells nothing (the message was freed for a retry).
 	Default MessageResult            `json:"all"`
 	Each    map[uint32]MessageResult `json:"each,omitempty"` // by position in the intent
+	// Bills are what the gateway told of its own accounting, each once: a batch has
+	// few that differ, and results name theirs by its place.
+	Bills []Bill `json:"b,omitempty"`
+}
+
+// Bill is what a gateway told of a message's price. Each of its values is zero
+// where it did not tell.
+type Bill struct {
+	Segments int    `json:"n,omitempty"`
+	Cost     string `json:"k,omitempty"` // with its unit
+	Operator string `json:"o,omitempty"`
 }
 
 // MessageResult is the outcome of one message.
@@ -30,6 +41,33 @@ type MessageResult struct {
 	Code         string          `json:"c,omitempty"`  // ours
 	ProviderCode string          `json:"pc,omitempty"` // the gateway's
 	Detail       string          `json:"d,omitempty"`
+	Bill         int             `json:"b,omitempty"` // place in OutcomeDetail.Bills, counted from 1; 0: none
+}
+
+// Bill returns what the gateway told of a result's price.
+func (d *OutcomeDetail) Bill(r MessageResult) Bill {
+	if r.Bill < 1 || r.Bill > len(d.Bills) {
+		return Bill{}
+	}
+	return d.Bills[r.Bill-1]
+}
+
+// maxBillsSearched bounds the search for an equal bill: prices that all differ
+// gain nothing by it.
+const maxBillsSearched = 64
+
+// AddBill returns what a MessageResult names b by.
+func (d *OutcomeDetail) AddBill(b Bill) int {
+	if b == (Bill{}) {
+		return 0
+	}
+	for i := len(d.Bills); i > 0 && i > len(d.Bills)-maxBillsSearched; i-- {
+		if d.Bills[i-1] == b {
+			return i
+		}
+	}
+	d.Bills = append(d.Bills, b)
+	return len(d.Bills)
 }
 
 // At returns the result at a position.

@@ -42,6 +42,11 @@ func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []en
 		em := &(*list)[len(*list)-1]
 		em.ProviderMessageID = r.ProviderID
 		em.Attempts++ // the request that this is the outcome of
+		bill := d.Bill(r)
+		em.Cost, em.Operator = bill.Cost, bill.Operator
+		if bill.Segments > 0 {
+			em.Segments = bill.Segments
+		}
 		if r.Code != "" || r.ProviderCode != "" || r.Detail != "" {
 			em.Error = &envelope.EventError{Code: r.Code, ProviderCode: r.ProviderCode, Detail: r.Detail}
 		}

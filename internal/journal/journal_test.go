@@ -294,6 +294,37 @@ func TestEventsAreTheSameEachTimeTheyAreTold(t *testing.T) {
 	}
 }
 
+// A thousand messages of one price tell it once, and each gets it.
+func TestBillsAreToldOnce(t *testing.T) {
+	t.Parallel()
+	d := &journal.OutcomeDetail{Each: map[uint32]journal.MessageResult{}}
+	var members []journal.Member
+	for i := range 1000 {
+		bill := journal.Bill{Cost: "75 RWF"}
+		switch i {
+		case 7:
+			bill = journal.Bill{}
+		case 8:
+			bill = journal.Bill{Segments: 2, Cost: "150 RWF", Operator: "mtn"}
+		}
+		members = append(members, journal.Member{EventMessage: envelope.EventMessage{ID: fmt.Sprintf("e-%d", i), Segments: 1}, Tenant: "acme", Found: true})
+		d.Each[uint32(i)] = journal.MessageResult{Status: envelope.Submitted, Bill: d.AddBill(bill)}
+	}
+	if len(d.Bills) != 2 {
+		t.Errorf("%d bills, want each once", len(d.Bills))
+	}
+	e := journal.Events("a", 9, members, d)[0]
+	for i, want := range map[int]string{0: "1 75 RWF ", 7: "1  ", 8: "2 150 RWF mtn", 999: "1 75 RWF "} {
+		m := e.Messages[i]
+		if got := fmt.Sprintf("%d %s %s", m.Segments, m.Cost, m.Operator); got != want {
+			t.Errorf("message %d: %q, want %q", i, got, want)
+		}
+	}
+	if got := d.Bill(journal.MessageResult{Bill: 3}); got != (journal.Bill{}) {
+		t.Errorf("a place that is none: %+v", got)
+	}
+}
+
 // A start from a checkpoint knows what a start from the beginning knows, and
 // what the journal has lost by age.
 func TestCheckpointIsAStartLikeAnyOther(t *testing.T) {

@@ -66,8 +66,8 @@ func (a *applying) fill(e *entry, r *record, m *envelope.EventMessage) {
 	if r.number == 0 {
 		r.number = packNumber(m.To)
 	}
-	if r.segments == 0 {
-		r.segments = clamp8(m.Segments)
+	if taken := a.event.Status == envelope.Submitted; m.Segments > 0 && (taken || r.segments == 0) {
+		r.segments, r.billed = clamp8(m.Segments), taken
 	}
 	r.attempts = max(r.attempts, clamp8(m.Attempts))
 	if m.Ref != "" && e.ref(r.index) != m.Ref {
@@ -113,10 +113,12 @@ func (a *applying) under(head *step, to code, m *envelope.EventMessage) *step {
 // in a row of which it says the same.
 func (a *applying) note(m *envelope.EventMessage) *note {
 	switch {
-	case a.event.Detail == "" && m.Error == nil:
+	case a.event.Detail == "" && m.Error == nil && m.Cost == "" && m.Operator == "":
 		return nil
-	case a.lastNote == nil || !sameError(a.lastNote.err, m.Error):
-		a.lastNote = &note{detail: strings.Clone(a.event.Detail)} // an event's strings share its bytes
+	case a.lastNote == nil || a.lastNote.cost != m.Cost || a.lastNote.operator != m.Operator || !sameError(a.lastNote.err, m.Error):
+		a.lastNote = &note{ // an event's strings share its bytes
+			detail: strings.Clone(a.event.Detail), cost: strings.Clone(m.Cost), operator: strings.Clone(m.Operator),
+		}
 		if e := m.Error; e != nil {
 			a.lastNote.err = &envelope.EventError{
 				Code: strings.Clone(e.Code), ProviderCode: strings.Clone(e.ProviderCode), Detail: strings.Clone(e.Detail),

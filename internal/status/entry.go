@@ -41,6 +41,7 @@ type record struct {
 	index      uint16
 	segments   uint8
 	attempts   uint8
+	billed     bool // segments are what the provider's answer said of them
 }
 
 // step is one entry of a history, newest first. Steps are never changed.
@@ -54,8 +55,9 @@ type step struct {
 
 // note is what an event said beside the status.
 type note struct {
-	detail string
-	err    *envelope.EventError
+	detail         string
+	err            *envelope.EventError
+	cost, operator string
 }
 
 func (sh *shard) entry(id string, tenant uint16) (e *entry, isNew bool) {

@@ -20,6 +20,8 @@ type Message struct {
 	ProviderMessageID string               `json:"provider_message_id"`
 	Segments          int                  `json:"segments"`
 	Attempts          int                  `json:"attempts"`
+	Cost              string               `json:"cost,omitempty"`     // as the provider tells it, with its unit
+	Operator          string               `json:"operator,omitempty"` // as the provider names it
 	Error             *envelope.EventError `json:"error"`
 	Ref               string               `json:"ref"`
 	History           []Step               `json:"history"` // oldest first
@@ -175,6 +177,7 @@ func (s *Store) message(envelopeID string, e *entry, r *record) Message {
 			m.Provider = s.names.name(h.provider)
 		}
 		m.Error = h.why()
+		m.Cost, m.Operator = h.bill()
 	}
 	if x := e.extra; x != nil {
 		m.ReplayOf = x.replayOf
@@ -207,6 +210,16 @@ func (s *step) why() *envelope.EventError {
 		}
 	}
 	return nil
+}
+
+// bill is what the newest step that knows says of price and network.
+func (s *step) bill() (cost, operator string) {
+	for ; s != nil; s = s.prev {
+		if s.note != nil && (s.note.cost != "" || s.note.operator != "") {
+			return s.note.cost, s.note.operator
+		}
+	}
+	return "", ""
 }
 
 // text is the one line of a note: what we say, else what the provider said.

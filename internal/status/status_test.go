@@ -226,6 +226,41 @@ func TestMessagesOfOneEventKeepTheirOwnErrors(t *testing.T) {
 	}
 }
 
+// What the provider's answer tells of price and parts stays, whatever comes
+// later, and whichever is read first.
+func TestPriceIsKept(t *testing.T) {
+	t.Parallel()
+	taken := event(envelope.Submitted, time.Second, "E-0", "E-1", "E-2")
+	for i, cost := range []string{"75 RWF", "75 RWF", ""} {
+		taken.Messages[i].Cost, taken.Messages[i].Segments = cost, 3
+	}
+	taken.Messages[1].Operator = "safaricom"
+	remark := event(envelope.Submitted, 2*time.Second, "E-0", "E-1", "E-2")
+	remark.Detail = envelope.Remark + "none"
+	later := event(envelope.Delivered, 3*time.Second, "E-0", "E-1", "E-2")
+	for i := range later.Messages {
+		later.Messages[i].Segments = 1 // as counted
+	}
+	for _, pieceFirst := range []bool{true, false} {
+		s, _ := newStore()
+		if pieceFirst {
+			s.Register(piece("E", 0, 1, 2), origin(1))
+		}
+		for _, e := range []*envelope.Event{taken, remark, later} {
+			s.Apply(e)
+		}
+		if !pieceFirst {
+			s.Register(piece("E", 0, 1, 2), origin(1))
+		}
+		for i, want := range []string{"3 75 RWF/", "3 75 RWF/safaricom", "3 /"} {
+			m, _ := s.Message("acme", envelope.MessageID("E", i))
+			if got := fmt.Sprintf("%d %s/%s", m.Segments, m.Cost, m.Operator); got != want || m.Status != envelope.Delivered {
+				t.Errorf("message %d: %q, %s; want %q", i, got, m.Status, want)
+			}
+		}
+	}
+}
+
 func TestLateNewsDoNotReplaceTheProvidersID(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore()

@@ -88,7 +88,9 @@ func (s *Store) register(p *envelope.Piece, origin envelope.Origin) {
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		r := e.record(m.Index)
-		r.number, r.segments = packNumber(m.To), clamp8(m.Segments)
+		if r.number = packNumber(m.To); !r.billed {
+			r.segments = clamp8(m.Segments)
+		}
 		r.attempts = max(r.attempts, clamp8(p.Attempts))
 		if account != 0 {
 			r.account = account

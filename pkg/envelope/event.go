@@ -97,9 +97,11 @@ type EventMessage struct {
 	Ref               string      `json:"ref,omitempty"`
 	Traceparent       string      `json:"traceparent,omitempty"`
 	ProviderMessageID string      `json:"provider_message_id,omitempty"`
-	Segments          int         `json:"segments,omitempty"`
+	Segments          int         `json:"segments,omitempty"` // as billed, where the provider tells; else as counted
 	Attempts          int         `json:"attempts,omitempty"`
 	ReplayOf          string      `json:"replay_of,omitempty"`
+	Cost              string      `json:"cost,omitempty"`     // as the provider tells it, with its unit
+	Operator          string      `json:"operator,omitempty"` // the network, as the provider names it
 	Error             *EventError `json:"error,omitempty"`
 }
 

@@ -84,10 +84,16 @@ func (m *EventMessage) scan(s *scanner, key string) int {
 	case "replay_of":
 		m.ReplayOf = s.string()
 		return 9
+	case "cost":
+		m.Cost = s.string()
+		return 10
+	case "operator":
+		m.Operator = s.string()
+		return 11
 	case "error":
 		m.Error = new(EventError)
 		s.object(func(key string) int { return m.Error.scan(s, key) })
-		return 10
+		return 12
 	}
 	return -1
 }
@@ -146,6 +152,8 @@ func appendEventMessage(b []byte, m *EventMessage) []byte {
 	b = appendCount(b, "segments", m.Segments)
 	b = appendCount(b, "attempts", m.Attempts)
 	b = appendText(b, "replay_of", m.ReplayOf)
+	b = appendText(b, "cost", m.Cost)
+	b = appendText(b, "operator", m.Operator)
 	if e := m.Error; e != nil {
 		b = append(appendKey(b, "error"), '{')
 		b = appendString(appendKey(b, "code"), e.Code)

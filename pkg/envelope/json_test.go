@@ -71,6 +71,7 @@ func TestEventIsWrittenAndReadAsEncodingJSONDoes(t *testing.T) {
 			m := envelope.EventMessage{
 				ID: fillText(t, "mid"), EnvelopeID: fillText(t, "env"), To: fillText(t, "to"), Ref: fillText(t, "ref"), Traceparent: fillText(t, "trace"),
 				ProviderMessageID: fillText(t, "pid"), Segments: i, Attempts: rapid.IntRange(-1, 3).Draw(t, "attempts"), ReplayOf: fillText(t, "replay"),
+				Cost: fillText(t, "cost"), Operator: fillText(t, "operator"),
 			}
 			if rapid.Bool().Draw(t, "refused") {
 				m.Index, m.Error = &i, &envelope.EventError{Code: fillText(t, "code"), ProviderCode: fillText(t, "pcode"), Detail: fillText(t, "edetail")}

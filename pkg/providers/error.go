@@ -17,6 +17,8 @@ type Error struct {
 	RetryAfter time.Duration // with Throttled, Unavailable and Misconfigured; 0: not told
 	BadNumbers []string      // E.164 numbers that the gateway names as the cause; the others were not sent either
 	Bisect     bool          // the cause is one or more messages that the gateway does not name: smaller batches will tell
+	Need       Need
+	OptOut     bool // refused because BadNumbers, or the batch's only one, want nothing from this account, or may get nothing
 	Err        error
 }
 

@@ -102,7 +102,19 @@ type Result struct {
 	Cost       string // as told, with its unit; empty when not told
 	Operator   string
 	RetryAfter time.Duration
+	Need       Need
+	OptOut     bool // refused because its number wants nothing from this account, or may get nothing
 }
+
+// Need says what an account waits for, where a refusal tells: of class
+// Misconfigured, or Throttled for longer than pacing takes. Empty: it does not tell.
+type Need string
+
+// The needs.
+const (
+	NeedBalance Need = "balance" // more money or units
+	NeedQuota   Need = "quota"   // a new day, RetryAfter from now: today's allowance is used up
+)
 
 // Class says what an answer means for a message. It is the vocabulary of the
 // verdict table in internal/dispatch, the only place that decides what follows.

@@ -81,6 +81,9 @@ type resultView struct {
 	Cost       string `json:"cost,omitempty"`
 	Operator   string `json:"operator,omitempty"`
 	RetryAfter string `json:"retry_after,omitempty"`
+
+	Need   providers.Need `json:"need,omitempty"`
+	OptOut bool           `json:"opt_out,omitempty"`
 }
 
 type errorView struct {
@@ -91,6 +94,9 @@ type errorView struct {
 	RetryAfter string   `json:"retry_after,omitempty"`
 	BadNumbers []string `json:"bad_numbers,omitempty"`
 	Bisect     bool     `json:"bisect,omitempty"`
+
+	Need   providers.Need `json:"need,omitempty"`
+	OptOut bool           `json:"opt_out,omitempty"`
 }
 
 type reportView struct {
@@ -132,7 +138,7 @@ func (w wantView) encode() []byte {
 func viewResults(results []providers.Result) []resultView {
 	var out []resultView
 	for _, r := range results {
-		out = append(out, resultView{r.Class.String(), r.ProviderID, r.Code, r.Detail, r.Segments, r.Cost, r.Operator, viewDuration(r.RetryAfter)})
+		out = append(out, resultView{r.Class.String(), r.ProviderID, r.Code, r.Detail, r.Segments, r.Cost, r.Operator, viewDuration(r.RetryAfter), r.Need, r.OptOut})
 	}
 	return out
 }
@@ -154,7 +160,7 @@ func viewError(err error) *errorView {
 	if !errors.As(err, &e) {
 		return nil
 	}
-	return &errorView{e.Class.String(), e.Status, e.Code, e.Detail, viewDuration(e.RetryAfter), e.BadNumbers, e.Bisect}
+	return &errorView{e.Class.String(), e.Status, e.Code, e.Detail, viewDuration(e.RetryAfter), e.BadNumbers, e.Bisect, e.Need, e.OptOut}
 }
 
 func viewDuration(d time.Duration) string {
