@@ -108,7 +108,7 @@ type Collector struct {
 	o        Options
 	accounts map[string]*account
 	batches  *batches
-	seen     *recent // callbacks that are stored already
+	seen     *sieve  // callbacks that are stored already
 	inbound  *recent // messages from handsets that are published already
 	remarked *recent // words on messages that are told already
 	ready    atomic.Bool
@@ -144,7 +144,7 @@ func New(o Options) (*Collector, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	c := &Collector{o: o, accounts: map[string]*account{}, seen: newRecent(seenAtMost), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
+	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
 	c.batches = newBatches(o.Bus, cachedMessages)
 	for _, in := range o.Accounts {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}

@@ -54,7 +54,7 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 		return
 	}
 	defer p.Stop()
-	feed := make(chan *bus.Msg, groupSize)
+	feed := make(chan callback, groupSize) // parsed while the group before it is settled
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() {
@@ -65,26 +65,27 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 				return
 			}
 			select {
-			case feed <- m:
+			case feed <- c.parse(a, m):
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
+	group := make([]callback, 0, groupSize)
 	for first := range feed {
-		msgs := []*bus.Msg{first}
-		for more := true; more && len(msgs) < groupSize; {
+		group = append(group[:0], first)
+		for more := true; more && len(group) < groupSize; {
 			select {
-			case m, ok := <-feed:
+			case cb, ok := <-feed:
 				if more = ok; ok {
-					msgs = append(msgs, m)
+					group = append(group, cb)
 				}
 			default:
 				more = false
 			}
 		}
 		began := time.Now()
-		c.handle(ctx, a, s, msgs)
+		c.handle(ctx, a, s, group)
 		c.yield(ctx, time.Since(began))
 	}
 }
@@ -124,19 +125,17 @@ type callback struct {
 }
 
 // handle settles a group of callbacks.
-func (c *Collector) handle(ctx context.Context, a *account, s source, msgs []*bus.Msg) {
-	callbacks := make([]callback, len(msgs))
-	var all []item
-	for i, m := range msgs {
-		callbacks[i] = c.parse(a, m)
+func (c *Collector) handle(ctx context.Context, a *account, s source, callbacks []callback) {
+	all := make([]item, 0, len(callbacks))
+	for i := range callbacks {
 		all = append(all, callbacks[i].items...)
 	}
 	if err := c.settle(ctx, a, all); err != nil {
 		if ctx.Err() == nil {
-			c.o.Log.Warn("reports wait for the bus", "account", a.Name, "callbacks", len(msgs), "error", err)
+			c.o.Log.Warn("reports wait for the bus", "account", a.Name, "callbacks", len(callbacks), "error", err)
 		}
-		for _, m := range msgs {
-			_ = m.Nak(retryBus) // a lost one comes again after AckWait
+		for i := range callbacks {
+			_ = callbacks[i].msg.Nak(retryBus) // a lost one comes again after AckWait
 		}
 		return
 	}
@@ -168,8 +167,9 @@ func (c *Collector) parse(a *account, m *bus.Msg) callback {
 	out.at = cb.Time
 	reports, err := parseReports(a.reporter, cb)
 	out.poison = err
-	for _, r := range reports {
-		out.items = append(out.items, item{report: r, batch: batch, tries: int(m.Delivered)})
+	out.items = make([]item, len(reports))
+	for i, r := range reports {
+		out.items[i] = item{report: r, batch: batch, tries: int(m.Delivered)}
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package dlr
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -57,6 +56,13 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request, kind string, me
 		refuse(w, http.StatusNotFound)
 		return
 	}
+	select {
+	case a.gate <- struct{}{}:
+		defer func() { <-a.gate }()
+	default:
+		c.unavailable(w, a)
+		return
+	}
 	cb, status := c.read(w, r)
 	if status != 0 {
 		refuse(w, status)
@@ -85,7 +91,7 @@ func (a *account) trusts(kind, token string) (batch string, ok bool) {
 // read reads the request within its limits; status is 0 if it could.
 func (c *Collector) read(w http.ResponseWriter, r *http.Request) (cb *providers.Callback, status int) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // not every writer has one; servers do
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readBody(w, r)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -93,19 +99,35 @@ func (c *Collector) read(w http.ResponseWriter, r *http.Request) (cb *providers.
 	case err != nil:
 		return nil, http.StatusBadRequest
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil || len(query) == 0 && len(body) == 0 {
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+			return nil, http.StatusBadRequest
+		}
+	}
+	if len(query) == 0 && len(body) == 0 {
 		return nil, http.StatusBadRequest
 	}
 	return &providers.Callback{Method: r.Method, Header: r.Header, Query: query, Body: body, Time: c.o.Now().UTC()}, 0
 }
 
+// readBody reads a body of at most maxBody bytes, into no more memory than it
+// needs if the caller says how long it is.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > maxBody {
+		return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	return body, err
+}
+
 // answer stores a callback and answers it.
 func (c *Collector) answer(w http.ResponseWriter, r *http.Request, a *account, kind string, cb *providers.Callback, batch string) {
-	contentType, body := "", []byte(nil)
+	form, body := "", []byte(nil)
 	if kind == kindInbound {
 		// What cannot be read is stored all the same and becomes a dead letter.
-		_, contentType, body, _ = a.parseInbound(cb)
+		_, form, body, _ = a.parseInbound(cb)
 	}
 	stored := newRaw(cb, batch)
 	id := stored.id(a.Name, kind, a.reporter != nil && a.reporter.SelfVerifying())
@@ -113,16 +135,14 @@ func (c *Collector) answer(w http.ResponseWriter, r *http.Request, a *account, k
 	if !c.seen.has(id) {
 		class = Stored
 		if !c.store(r, a, kind, &stored, id) {
-			c.o.Observer.Callbacks(a.Name, Unavailable, 1)
-			w.Header().Set("Retry-After", retryAfter)
-			refuse(w, http.StatusServiceUnavailable)
+			c.unavailable(w, a)
 			return
 		}
 		c.seen.add(id)
 	}
 	c.o.Observer.Callbacks(a.Name, class, 1)
-	if contentType != "" {
-		w.Header().Set("Content-Type", contentType)
+	if form != "" {
+		w.Header().Set(contentType, form)
 	}
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(body) // it is stored: a caller who is gone will call again
@@ -133,19 +153,9 @@ func (c *Collector) store(r *http.Request, a *account, kind string, cb *raw, id 
 	if !c.o.Bus.Connected() {
 		return false
 	}
-	select {
-	case a.gate <- struct{}{}:
-		defer func() { <-a.gate }()
-	default:
-		return false
-	}
 	c.storing.Add(1)
 	defer c.storing.Add(-1)
-	data, err := json.Marshal(cb)
-	if err != nil {
-		return false
-	}
-	p, err := c.o.Bus.PublishAsync(bus.Out{Subject: bus.CallbackSubject(a.Name, kind), Data: data, MsgID: id})
+	p, err := c.o.Bus.PublishAsync(bus.Out{Subject: bus.CallbackSubject(a.Name, kind), Data: cb.append(make([]byte, 0, cb.size())), MsgID: id})
 	if err == nil {
 		_, err = p.Wait(r.Context())
 	}
@@ -153,6 +163,13 @@ func (c *Collector) store(r *http.Request, a *account, kind string, cb *raw, id 
 		c.o.Log.Warn("callback not stored", "account", a.Name, "error", err)
 	}
 	return err == nil
+}
+
+// unavailable tells a gateway to call again. Most do, so this loses nothing.
+func (c *Collector) unavailable(w http.ResponseWriter, a *account) {
+	c.o.Observer.Callbacks(a.Name, Unavailable, 1)
+	w.Header().Set("Retry-After", retryAfter)
+	refuse(w, http.StatusServiceUnavailable)
 }
 
 func refuse(w http.ResponseWriter, status int) { http.Error(w, http.StatusText(status), status) }

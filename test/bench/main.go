@@ -34,7 +34,7 @@ func start(ctx context.Context, args []string) error {
 	flags.IntVar(&o.scale, "scale", 1, "divide every size by `N`; above 1 the figures mean nothing")
 	flags.IntVar(&o.runs, "runs", 5, "`N` interleaved runs of each")
 	only := flags.String("only", "", "scenarios whose name matches `REGEXP`")
-	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of Tuma's programs into `DIR`")
+	flags.StringVar(&o.profile, "profile", "", "write profiles of CPU and allocations of Tuma's programs into `DIR`")
 	flags.Uint64Var(&o.seed, "seed", 1, "of numbers, ids and traces")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

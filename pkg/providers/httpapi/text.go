@@ -71,7 +71,9 @@ func Digits(e164 string) string { return strings.TrimPrefix(e164, "+") }
 // spaces and dashes) in E.164, or "" when it cannot be an international one.
 // National numbers are not guessed at.
 func E164(s string) string {
-	s = strings.NewReplacer(" ", "", "-", "", "(", "", ")", "", ".", "").Replace(s)
+	if strings.ContainsAny(s, " -().") {
+		s = strings.NewReplacer(" ", "", "-", "", "(", "", ")", "", ".", "").Replace(s)
+	}
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "+"), "00")
 	if len(s) < 8 || len(s) > 15 || s[0] == '0' {
 		return ""
@@ -86,7 +88,22 @@ func E164(s string) string {
 
 // Word returns a gateway's code or status word, fit to be kept: one line, no
 // control characters, at most 64 bytes.
-func Word(s string) string { return strings.TrimSpace(cut(oneLine(cut(s, 4*maxWord)), maxWord)) }
+func Word(s string) string {
+	if len(s) <= maxWord && oneWord(s) {
+		return s
+	}
+	return strings.TrimSpace(cut(oneLine(cut(s, 4*maxWord)), maxWord))
+}
+
+// oneWord reports whether s is one word of ASCII, as nearly every code is.
+func oneWord(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // Text returns what m says, its placeholders filled. The error is an
 // *providers.Error of class Rejected: a placeholder without a value.
