@@ -114,12 +114,14 @@ func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn f
 const rangeBytes = 32 << 20
 
 func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
-	sub, err := b.nc.SubscribeSync(nats.NewInbox())
+	// A client drops what it has no room for, and these come as fast as they can:
+	// room for all, and for the end. (SubscribeSync would make some for 65,536.)
+	answers := make(chan *nats.Msg, n+1)
+	sub, err := b.nc.ChanSubscribe(nats.NewInbox(), answers)
 	if err != nil {
 		return 0, 0, typed("range", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	// A client drops what it has no room for, and these come as fast as they can.
 	ask := map[string]any{"seq": from, "batch": n, "max_bytes": rangeBytes}
 	if filter != "" {
 		ask["next_by_subj"] = filter
@@ -134,9 +136,11 @@ func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64,
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return got, next, typed("range "+stream, err)
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return got, next, typed("range "+stream, ctx.Err())
 		}
 		if status := m.Header.Get("Status"); status != "" { // 204 ends the batch, 404 says there is nothing
 			return got, next, nil
