@@ -71,7 +71,7 @@ func (k *kit) ingest(ctx context.Context) error {
 	}
 	for _, name := range k.cfg.AccountNames() {
 		a := k.cfg.Accounts[name]
-		o.Accounts = append(o.Accounts, ingest.Account{Name: name, Type: a.Type, BatchSize: a.Batch.Size, Check: checkers[name].Check})
+		o.Accounts = append(o.Accounts, ingest.Account{Name: name, Type: a.Type, BatchSize: a.Batch.Size, Channels: checkers[name].Limits().Channels, Check: checkers[name].Check})
 	}
 	for _, r := range k.cfg.Routes {
 		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts, Weights: r.Weights})

@@ -26,6 +26,9 @@ type sendFlags struct {
 	sendAt, expiresAt      string
 	provider, ref          string
 	idempotency, supersede string
+	channel, template      string
+	language               string
+	params, options        []string
 	wait, dryRun           bool
 	timeout                time.Duration
 }
@@ -37,7 +40,8 @@ func (t *tuma) sendCommand() *cobra.Command {
 		Short: "Send a message to one, many, or the rows of a CSV file",
 		Example: `  tuma send --to +254712345678 --from ACME --text "Hello"
   tuma send --to +254712345678,+250788123456 --from ACME --text "Hi {{name}}" --var name=Asha
-  tuma send --csv people.csv --from ACME --text "Hi {{name}}" --wait`,
+  tuma send --csv people.csv --from ACME --text "Hi {{name}}" --wait
+  tuma send --to +254712345678 --channel whatsapp --template order_shipped --language en --param Asha --param ORD-1`,
 		Long: "send hands messages over and tells what was accepted. A CSV file has a header row\n" +
 			"that names the variables, and the numbers in a column to or phone; it is checked\n" +
 			"to its end before anything is sent. Sending the same file again under the same\n" +
@@ -52,8 +56,13 @@ func (t *tuma) sendCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringSliceVar(&s.to, "to", nil, "`NUMBERS`, separated by commas")
 	f.StringVar(&s.csv, "csv", "", "CSV `FILE` with a recipient in each row; - is standard input")
-	f.StringVar(&s.from, "from", "", "sender id (required)")
-	f.StringVar(&s.text, "text", "", "text; {{name}} stands for a variable (required)")
+	f.StringVar(&s.from, "from", "", "sender id (required for an SMS)")
+	f.StringVar(&s.text, "text", "", "text; {{name}} stands for a variable (required for an SMS)")
+	f.StringVar(&s.channel, "channel", "", "sms or whatsapp (default sms)")
+	f.StringVar(&s.template, "template", "", "`NAME` of the gateway's template (required for whatsapp)")
+	f.StringVar(&s.language, "language", "", "`CODE` of the template's language (required for whatsapp)")
+	f.StringArrayVar(&s.params, "param", nil, "`VALUE` of the template's next placeholder; {{name}} stands for a variable; may be repeated")
+	f.StringArrayVar(&s.options, "option", nil, "`NAME=VALUE` that only some gateways know; may be repeated")
 	f.StringArrayVar(&s.vars, "var", nil, "`NAME=VALUE` of a variable, the same for all of --to; may be repeated")
 	f.StringVar(&s.priority, "priority", "", "high, normal or bulk (default normal)")
 	f.StringVar(&s.sendAt, "send-at", "", "`TIME` to send at: 2026-12-01T08:00:00Z, or from now: 2h")
@@ -104,8 +113,8 @@ func (t *tuma) send(ctx context.Context, s *sendFlags) error {
 
 // envelope returns what all recipients have in common. Its errors are usage.
 func (s *sendFlags) envelope(now time.Time) (*envelope.Envelope, error) {
-	if s.from == "" || s.text == "" {
-		return nil, errors.New("--from and --text are required")
+	if err := s.checkChannel(); err != nil {
+		return nil, err
 	}
 	if (len(s.to) == 0) == (s.csv == "") {
 		return nil, errors.New("give either --to or --csv")
@@ -115,7 +124,10 @@ func (s *sendFlags) envelope(now time.Time) (*envelope.Envelope, error) {
 	}
 	e := &envelope.Envelope{
 		From: s.from, Text: s.text, Priority: envelope.Priority(s.priority), Provider: s.provider, Ref: s.ref,
-		OnUncertain: envelope.Policy(s.onUncertain), SupersedeKey: s.supersede,
+		OnUncertain: envelope.Policy(s.onUncertain), SupersedeKey: s.supersede, Channel: envelope.Channel(s.channel),
+	}
+	if s.template != "" {
+		e.Template = &envelope.Template{Name: s.template, Language: s.language, Parameters: s.params}
 	}
 	if s.priority != "" && !slices.Contains(envelope.Priorities[:], e.Priority) {
 		return nil, errors.New("--priority is high, normal or bulk")
@@ -130,11 +142,38 @@ func (s *sendFlags) envelope(now time.Time) (*envelope.Envelope, error) {
 	if e.Metadata, err = pairs("metadata", s.metadata); err != nil {
 		return nil, err
 	}
+	if e.Options, err = pairs("option", s.options); err != nil {
+		return nil, err
+	}
 	if e.SendAt, err = moment("send-at", s.sendAt, now); err != nil {
 		return nil, err
 	}
 	e.ExpiresAt, err = moment("expires-at", s.expiresAt, now)
 	return e, err
+}
+
+// checkChannel sees to it that the flags of one channel are all there, and none
+// of the other's.
+func (s *sendFlags) checkChannel() error {
+	switch envelope.Channel(s.channel) {
+	case "", envelope.SMS:
+		switch {
+		case s.from == "" || s.text == "":
+			return errors.New("--from and --text are required")
+		case s.template != "" || s.language != "" || len(s.params) > 0:
+			return errors.New("--template, --language and --param go with --channel whatsapp")
+		}
+	case envelope.WhatsApp:
+		switch {
+		case s.template == "" || s.language == "":
+			return errors.New("--template and --language are required with --channel whatsapp")
+		case s.from != "" || s.text != "":
+			return errors.New("--from and --text do not go with --channel whatsapp: it sends templates, from the account's own number")
+		}
+	default:
+		return errors.New("--channel is sms or whatsapp")
+	}
+	return nil
 }
 
 // pairs reads NAME=VALUE as it is typed: a value may hold commas and equals signs.

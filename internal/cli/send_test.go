@@ -71,6 +71,38 @@ func TestSendOne(t *testing.T) {
 	}
 }
 
+func TestSendByWhatsApp(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, map[string]answer{"POST /v1/messages": accept})
+	whatsapp := []string{"send", "--url", a.URL, "--to", "+254712345678", "--channel", "whatsapp"}
+	r := run(t, Deps{}, append(whatsapp, "--template", "shipped", "--language", "en", "--param", "{{name}}, hi", "--param", "17",
+		"--var", "name=Asha", "--option", "unicode=true")...)
+	if r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	got, err := envelope.Decode([]byte(a.got()[0].Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &envelope.Envelope{
+		To: "+254712345678", Channel: envelope.WhatsApp, Variables: map[string]string{"name": "Asha"}, Options: map[string]string{"unicode": "true"},
+		Template: &envelope.Template{Name: "shipped", Language: "en", Parameters: []string{"{{name}}, hi", "17"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for _, wrong := range [][]string{
+		whatsapp, append(whatsapp, "--template", "shipped"), append(whatsapp, "--template", "shipped", "--language", "en", "--text", "x"),
+		{"send", "--to", "+254712345678", "--from", "A", "--text", "x", "--template", "t"},
+		{"send", "--to", "+254712345678", "--from", "A", "--text", "x", "--channel", "fax"},
+		append(whatsapp, "--template", "shipped", "--language", "en", "--option", "unicode"),
+	} {
+		if r := run(t, Deps{}, wrong...); r.code != 2 {
+			t.Errorf("%v: exit %d", wrong, r.code)
+		}
+	}
+}
+
 func TestSendManyAndRefusals(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, map[string]answer{"POST /v1/messages": accept})

@@ -34,7 +34,7 @@ func (s *sendFlags) source(base *envelope.Envelope, stdin io.Reader) (source, in
 		}
 		return newList(base, s.to), len(s.to), nil
 	}
-	tab, err := openTable(s.csv, s.text, stdin)
+	tab, err := openTable(s.csv, strings.Join(append(s.params, s.text), "\n"), stdin)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -67,8 +67,14 @@ func (it item) provider() providers.Message {
 // as is provider for who has the message's id at hand.
 func (it item) as(id string) providers.Message {
 	m, p := it.msg(), &it.h.p
-	out := providers.Message{ID: id, To: m.To, From: p.From, Text: p.Text, Segments: m.Segments, ExpiresAt: p.ExpiresAt}
-	if p.Template {
+	out := providers.Message{
+		ID: id, To: m.To, From: p.From, Text: p.Text, Segments: m.Segments, ExpiresAt: p.ExpiresAt,
+		Channel: providers.Channel(p.Channel), Options: p.Options,
+	}
+	switch {
+	case p.Form != nil:
+		out.Template = (*providers.Template)(p.Filled(m))
+	case p.Template:
 		if out.Variables = m.Variables; out.Variables == nil {
 			out.Variables = map[string]string{}
 		}
@@ -255,12 +261,12 @@ func (h *held) place(a *account) {
 	}
 }
 
-// groups are the group keys of a piece's messages. Without a template they share
-// sender, text and expiry, and so the key.
+// groups are the group keys of a piece's messages. Those of one SMS without a
+// template share sender, text and expiry, and so the key.
 func (a *account) groups(h *held, items []item) []string {
 	out, key := make([]string, len(h.p.Messages)), ""
 	for i, it := range items {
-		if i == 0 || h.p.Template {
+		if i == 0 || h.p.Template || h.p.Channel != "" {
 			pm := it.provider()
 			key = a.o.Provider.GroupKey(&pm)
 		}

@@ -94,6 +94,9 @@ func (in *Ingest) check(account string, m *providers.Message) error {
 	if a == nil {
 		return envelope.Refuse(envelope.NoRoute, "provider", "there is no such account")
 	}
+	if m.Channel != "" && !slices.Contains(a.Channels, m.Channel) {
+		return &providers.Error{Class: providers.RejectedHere, Detail: "does not carry " + string(m.Channel)}
+	}
 	return a.Check(m)
 }
 
@@ -101,9 +104,12 @@ func (in *Ingest) check(account string, m *providers.Message) error {
 func view(p *envelope.Piece, m *envelope.Message) *providers.Message {
 	out := &providers.Message{
 		ID: envelope.MessageID(p.ID, m.Index), To: m.To, From: p.From, Text: p.Text,
-		Segments: m.Segments, ExpiresAt: p.ExpiresAt,
+		Segments: m.Segments, ExpiresAt: p.ExpiresAt, Channel: providers.Channel(p.Channel), Options: p.Options,
 	}
-	if p.Template {
+	switch {
+	case p.Form != nil:
+		out.Template = (*providers.Template)(p.Filled(m))
+	case p.Template:
 		out.Variables = m.Variables
 	}
 	return out

@@ -44,6 +44,7 @@ type Account struct {
 	Name      string
 	Type      string
 	BatchSize int
+	Channels  []providers.Channel // beside SMS
 	// Check says whether the account can carry a message at all.
 	Check func(*providers.Message) error
 }

@@ -210,7 +210,7 @@ func keyHeldUntil(at time.Time, sendAt *time.Time) time.Time {
 // key, so that neither spelling nor white space counts.
 func fingerprint(e *envelope.Envelope) ([32]byte, error) {
 	body := *e
-	body.IdempotencyKey, body.Priority = "", priority(e)
+	body.IdempotencyKey, body.Priority, body.Channel = "", priority(e), e.Channel.Named()
 	body.SendAt, body.ExpiresAt = utc(e.SendAt), utc(e.ExpiresAt)
 	data, err := json.Marshal(&body)
 	if err != nil {

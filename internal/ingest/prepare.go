@@ -28,8 +28,8 @@ func Prepare(t *Tenant, e *envelope.Envelope, id string, now time.Time) (*envelo
 	if err := e.Check(); err != nil {
 		return nil, nil, err
 	}
-	if len(t.Senders) > 0 && !slices.Contains(t.Senders, e.From) {
-		return nil, nil, envelope.Refuse(envelope.InvalidSender, "from", "is not one of this tenant's senders")
+	if err := t.mayUse(e); err != nil {
+		return nil, nil, err
 	}
 	sendAt, expiresAt, err := e.Times(now)
 	if err != nil {
@@ -43,6 +43,7 @@ func Prepare(t *Tenant, e *envelope.Envelope, id string, now time.Time) (*envelo
 		ID: id, Tenant: t.Name, Priority: priority(e), From: e.From, Text: e.Text, Template: w.names != nil,
 		AcceptedAt: now.UTC(), SendAt: sendAt, ExpiresAt: expiresAt, OnUncertain: e.OnUncertain,
 		SupersedeKey: e.SupersedeKey, Provider: e.Provider, Ref: e.Ref, Metadata: e.Metadata,
+		Channel: e.Channel.Named(), Form: e.Template, Options: e.Options,
 	}
 	recipients := recipientsOf(e)
 	p.Messages = make([]envelope.Message, 0, len(recipients))
@@ -56,6 +57,19 @@ func Prepare(t *Tenant, e *envelope.Envelope, id string, now time.Time) (*envelo
 		p.Messages = append(p.Messages, m)
 	}
 	return p, refused, nil
+}
+
+// mayUse checks the sender against the tenant's. WhatsApp sends from the account's
+// own number: a tenant that is bound to senders may use it only where it is bound
+// to accounts too, for then somebody has said which numbers it may speak for.
+func (t *Tenant) mayUse(e *envelope.Envelope) error {
+	switch {
+	case len(t.Senders) == 0, slices.Contains(t.Senders, e.From), e.From == "" && len(t.Accounts) > 0:
+		return nil
+	case e.From == "":
+		return envelope.Refuse(envelope.InvalidSender, "channel", "is not for a tenant that is bound to senders but to no accounts")
+	}
+	return envelope.Refuse(envelope.InvalidSender, "from", "is not one of this tenant's senders")
 }
 
 // recipientsOf returns the recipients in either of the envelope's two forms.
@@ -85,7 +99,14 @@ type writer struct {
 // refused rather than sent the bare placeholders.
 func newWriter(e *envelope.Envelope) (*writer, error) {
 	w := &writer{e: e}
-	if e.Variables != nil || slices.ContainsFunc(e.Recipients, func(r envelope.Recipient) bool { return r.Variables != nil }) {
+	templated := e.Variables != nil || slices.ContainsFunc(e.Recipients, func(r envelope.Recipient) bool { return r.Variables != nil })
+	if e.Template != nil {
+		if w.segments = 1; templated {
+			w.names = e.Template.Placeholders()
+		}
+		return w, nil // checked with the envelope
+	}
+	if templated {
 		w.names = envelope.Placeholders(e.Text)
 	}
 	if w.names != nil {
@@ -121,6 +142,10 @@ func (w *writer) message(t *Tenant, index int, r *envelope.Recipient) (envelope.
 		if ok {
 			m.Variables[name] = value
 		}
+	}
+	if w.e.Template != nil {
+		_, err := w.e.Template.Fill(m.Variables)
+		return m, err
 	}
 	text, err := envelope.Render(w.e.Text, m.Variables)
 	if err != nil {

@@ -74,6 +74,13 @@ func (e *Envelope) field(p *parser, key string) (err error) {
 		e.Ref, err = p.string()
 	case "metadata":
 		e.Metadata, err = p.strings()
+	case "channel":
+		e.Channel, err = text[Channel](p)
+	case "template":
+		e.Template = new(Template)
+		err = p.object(func(key string) error { return e.Template.field(p, key) })
+	case "options":
+		e.Options, err = p.strings()
 	default:
 		err = invalid("", "unknown field")
 	}

@@ -34,7 +34,9 @@ func TestDecodeReadsEveryField(t *testing.T) {
 		From: "ACME", Text: "Hi {{name}}\n", Variables: map[string]string{"name": "you"},
 		Priority: envelope.High, SendAt: &sendAt, ExpiresAt: &expires, Provider: "cloudrebue-ke",
 		IdempotencyKey: "k-1", SupersedeKey: "otp-asha", OnUncertain: envelope.Retry, Ref: "r",
-		Metadata: map[string]string{"k": "v"},
+		Metadata: map[string]string{"k": "v"}, Channel: envelope.WhatsApp,
+		Template: &envelope.Template{Name: "order_shipped", Language: "en", Parameters: []string{"{{name}}", "17"}},
+		Options:  map[string]string{"unicode": "true"},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })); diff != "" {
 		t.Error(diff)
@@ -95,6 +97,10 @@ func TestDecodeRefuses(t *testing.T) {
 		"hour of one digit":     {`{"send_at":"2026-12-31T8:00:00Z"}`, "send_at"},
 		"zone of a day":         {`{"send_at":"2026-12-31T08:00:00+24:00"}`, "send_at"},
 		"Unix time":             {`{"expires_at":1764576000}`, "expires_at"},
+		"template's text":       {`{"template":{"name":"a","text":"b"}}`, "template.text"},
+		"parameter as number":   {`{"template":{"parameters":["a",1]}}`, "template.parameters[1]"},
+		"33 parameters":         {`{"template":{"parameters":["a"` + strings.Repeat(`,"a"`, 32) + `]}}`, "template.parameters[32]"},
+		"option as boolean":     {`{"options":{"unicode":true}}`, "options.unicode"},
 		"many fields":           {`{"metadata":{` + manyFields(100_000) + `}}`, "metadata"},
 	} {
 		t.Run(name, func(t *testing.T) {

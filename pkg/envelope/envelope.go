@@ -39,13 +39,13 @@ const (
 	Retry Policy = "retry"
 )
 
-// Envelope is a submission as a client writes it: one sender and one text for
-// 1 to MaxRecipients recipients. The same JSON is POSTed and published.
+// Envelope is a submission as a client writes it: one sender and one text, or one
+// template of a channel, for 1 to MaxRecipients recipients. The same JSON is POSTed and published.
 type Envelope struct {
 	To             string            `json:"to,omitempty"`
 	Recipients     []Recipient       `json:"recipients,omitempty"`
-	From           string            `json:"from"`
-	Text           string            `json:"text"`
+	From           string            `json:"from,omitempty"`
+	Text           string            `json:"text,omitempty"`
 	Variables      map[string]string `json:"variables,omitempty"`
 	Priority       Priority          `json:"priority,omitempty"`
 	SendAt         *time.Time        `json:"send_at,omitempty"`
@@ -56,6 +56,9 @@ type Envelope struct {
 	OnUncertain    Policy            `json:"on_uncertain,omitempty"`
 	Ref            string            `json:"ref,omitempty"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
+	Channel        Channel           `json:"channel,omitempty"`
+	Template       *Template         `json:"template,omitempty"` // instead of Text, where the channel sends nothing else
+	Options        map[string]string `json:"options,omitempty"`  // what only some gateways know
 }
 
 // Recipient is one destination of an Envelope. Its variables win over the

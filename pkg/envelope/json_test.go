@@ -28,7 +28,14 @@ func drawPiece(t *rapid.T) *envelope.Piece {
 		SupersedeKey: fillText(t, "supersede"), Provider: fillText(t, "provider"), Ref: fillText(t, "ref"),
 		Metadata: rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "metadata"), Traceparent: fillText(t, "trace"),
 		Attempts: rapid.IntRange(-2, 300).Draw(t, "attempts"), Tries: rapid.IntRange(0, 3).Draw(t, "tries"), ReplayOf: fillText(t, "replay"),
-		RetryOf: rapid.Uint64().Draw(t, "retry"),
+		RetryOf: rapid.Uint64().Draw(t, "retry"), Channel: envelope.Channel(fillText(t, "channel")),
+		Options: rapid.MapOfN(rapid.String(), rapid.String(), 0, 2).Draw(t, "options"),
+	}
+	if rapid.Bool().Draw(t, "form") {
+		p.Form = &envelope.Template{
+			Name: fillText(t, "form name"), Language: fillText(t, "language"),
+			Parameters: rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "parameters"),
+		}
 	}
 	if rapid.Bool().Draw(t, "later") {
 		p.SendAt = &when

@@ -37,6 +37,9 @@ type Piece struct {
 	Tries        int               `json:"tries,omitempty"`     // times that the gateway refused for now, for the back-off
 	ReplayOf     string            `json:"replay_of,omitempty"` // message id of the dead letter this replays
 	RetryOf      uint64            `json:"retry_of,omitempty"`  // journal sequence of the uncertain intent this may free
+	Channel      Channel           `json:"channel,omitempty"`   // empty: SMS
+	Form         *Template         `json:"form,omitempty"`      // the channel's template; Template says whether its parameters have {{placeholders}}
+	Options      map[string]string `json:"options,omitempty"`
 	Messages     []Message         `json:"messages"`
 }
 
@@ -70,6 +73,20 @@ func (p *Piece) Digest() string {
 		_, _ = h.Write(b[:]) // never fails
 	}
 	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// Filled returns the channel's template as m gets it, nil if there is none. Of
+// what was prepared by Fill nothing can be missing; a piece that something is
+// missing of has a template without a name, which no account carries.
+func (p *Piece) Filled(m *Message) *Template {
+	if p.Form == nil || !p.Template {
+		return p.Form
+	}
+	t, err := p.Form.Fill(m.Variables)
+	if err != nil {
+		return &Template{}
+	}
+	return t
 }
 
 // MessageID returns the id of the message with the given index of an envelope.

@@ -105,6 +105,16 @@ func (p *Piece) scanRare(s *scanner, key string) int {
 	case "retry_of":
 		p.RetryOf = s.uint()
 		return 22
+	case "channel":
+		p.Channel = Channel(s.string())
+		return 23
+	case "form":
+		p.Form = new(Template)
+		s.object(func(key string) int { return p.Form.scan(s, key) })
+		return 24
+	case "options":
+		p.Options = s.strings()
+		return 25
 	}
 	return -1
 }
@@ -193,6 +203,9 @@ func AppendPiece(b []byte, p *Piece) []byte {
 	if p.RetryOf != 0 {
 		b = strconv.AppendUint(appendKey(b, "retry_of"), p.RetryOf, 10)
 	}
+	b = appendText(b, "channel", string(p.Channel))
+	b = appendForm(b, p.Form)
+	b = appendMap(b, "options", p.Options)
 	return append(appendMessages(b, p.Messages), '}')
 }
 

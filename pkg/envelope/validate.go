@@ -28,7 +28,7 @@ func (e *Envelope) Check() error {
 	if n := len(e.Recipients); n > MaxRecipients {
 		return Refuse(TooManyRecipients, "recipients", "at most 10,000 in one envelope")
 	}
-	if err := CheckSender(e.From); err != nil {
+	if err := e.checkChannel(); err != nil {
 		return err
 	}
 	switch e.Priority {
@@ -64,6 +64,9 @@ func (e *Envelope) checkExtras() error {
 		if k == "" || len(k) > MaxMetadataKey || len(v) > MaxMetadataValue || !printable(k) || !printable(v) {
 			return Refuse(InvalidEnvelope, "metadata", "names of 1 to 64 bytes, values of at most 512, no control characters")
 		}
+	}
+	if err := checkOptions(e.Options); err != nil {
+		return err
 	}
 	return CheckVariables(e.Variables)
 }

@@ -140,6 +140,9 @@ func TestCheckNamesTheField(t *testing.T) {
 		"metadata":        func(e *envelope.Envelope) { e.Metadata = map[string]string{"": "x"} },
 		"variables":       func(e *envelope.Envelope) { e.Variables = map[string]string{"name": strings.Repeat("x", 1<<20)} },
 		"recipients":      func(e *envelope.Envelope) { e.Recipients = make([]envelope.Recipient, envelope.MaxRecipients+1) },
+		"channel":         func(e *envelope.Envelope) { e.Channel = "fax" },
+		"template":        func(e *envelope.Envelope) { e.Template = &envelope.Template{} },
+		"options":         func(e *envelope.Envelope) { e.Options = map[string]string{"k": long} },
 	} {
 		e := &envelope.Envelope{From: "ACME", Text: "x"}
 		change(e)

@@ -28,7 +28,8 @@ type Provider interface {
 	// GroupKey returns a key that is equal for messages which may share one
 	// request. Messages of different keys never share one; neither do two
 	// messages to the same number, which the caller sees to. Messages that Check
-	// takes and that differ in ID, To and Segments alone have equal keys.
+	// takes and that differ in ID, To and Segments alone have equal keys; those of
+	// a channel beside SMS need not.
 	GroupKey(m *Message) string
 
 	// Send makes one HTTP request for the batch, and only one. It returns
