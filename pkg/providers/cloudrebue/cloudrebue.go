@@ -3,9 +3,16 @@
 //
 // Quirks, and what is made of them:
 //
-//   - A message to a comma-separated list of phones gets one uniqueId for all of
-//     them, which no report can be told apart by. Only the array form is used,
-//     one item a message, each with its own correlator: our message id.
+//   - Several messages go as an array, one item each with its own correlator, our
+//     message id. One alone goes as a bare object, whose answer tells more: the
+//     operator.
+//   - A message to a comma-separated list of phones gets one correlator, one
+//     uniqueId and one count of units for all of them, and saves nothing that the
+//     array does not. It is never sent; an answer that names several phones is
+//     read all the same.
+//   - Phones in answers and reports may be in the national form, 07… or 7….
+//   - link_id belongs to a message that answers one of a handset ("on-demand"): an
+//     option of the message, as no account can know it.
 //   - Answers echo the correlator as a string or as a number, and in no promised
 //     order. They are matched by it, never by position.
 //   - The only documented refusal is "Unauthenticated.", by 401. An item with
@@ -31,6 +38,9 @@ const maxBatch = 100
 
 // phoneDigits: "Should start with country code with 12 characters".
 const phoneDigits = 12
+
+// linkID is the option of a message that this API has.
+const linkID = "link_id"
 
 type provider struct {
 	http     *httpapi.Client
@@ -77,6 +87,9 @@ func (p *provider) Check(m *providers.Message) error {
 	if m.From == "" {
 		return refuse("invalid_sender", "wants a sender id")
 	}
+	if err := httpapi.OnlyMessageOptions(m, linkID); err != nil {
+		return err
+	}
 	text, err := httpapi.Text(m)
 	if err != nil {
 		return err
@@ -85,6 +98,23 @@ func (p *provider) Check(m *providers.Message) error {
 		return refuse("invalid_text", "wants a text")
 	}
 	return nil
+}
+
+// msisdn returns a phone of an answer or a report in E.164; the API takes and
+// may tell Kenyan ones as "07/01 with 10 characters" and "7/1 with 9".
+func msisdn(phone string) string {
+	d := httpapi.Digits(phone)
+	national := len(d) == 10 && d[0] == '0'
+	if national {
+		d = d[1:]
+	}
+	if len(d) == 9 && (d[0] == '7' || d[0] == '1') {
+		return httpapi.E164("254" + d)
+	}
+	if national {
+		return ""
+	}
+	return httpapi.E164(phone)
 }
 
 func refuse(code, detail string) error {

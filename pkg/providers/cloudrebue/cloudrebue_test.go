@@ -28,8 +28,11 @@ func suite() providertest.Suite {
 // can, as the document's examples do.
 func accept(_ *http.Request, body []byte) string {
 	var items []item
-	if err := json.Unmarshal(body, &items); err != nil {
-		return err.Error()
+	if json.Unmarshal(body, &items) != nil {
+		items = make([]item, 1) // one alone is no array
+		if err := json.Unmarshal(body, &items[0]); err != nil {
+			return err.Error()
+		}
 	}
 	list := []map[string]any{}
 	for i := len(items) - 1; i >= 0; i-- {

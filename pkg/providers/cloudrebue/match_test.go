@@ -2,6 +2,7 @@ package cloudrebue
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -42,6 +43,9 @@ func TestMatch(t *testing.T) {
 		{"two nameless refusals alike", `[{"status":false,"message":"x"},{"status":false,"message":"x"}]`, [2]providers.Class{here, here}},
 		{"nameless and taken", `[{"status":true},{"status":true}]`, [2]providers.Class{unknown, unknown}},
 		{"an unreadable item loses itself only", `[{"status":"yes"},7,{"status":true,"data":{"correlator":2}}]`, [2]providers.Class{unknown, taken}},
+		{"both phones of one answer", `[{"status":true,"data":{"correlator":1,"phone":"254712345678,254712345679"}}]`, [2]providers.Class{taken, taken}},
+		{"both phones, no correlator, national", `[{"status":true,"data":{"phone":"0712345678,712345679"}}]`, [2]providers.Class{taken, taken}},
+		{"both phones of a stranger's answer", `[{"status":true,"data":{"correlator":9,"phone":"254712345678,254712345679"}}]`, [2]providers.Class{unknown, unknown}},
 		{"one object for one", `{"status":true,"data":{"correlator":2}}`, [2]providers.Class{unknown, taken}},
 	}
 	for _, tt := range tests {
@@ -84,6 +88,54 @@ func TestWholeRefusals(t *testing.T) {
 		}
 		if e.Class != tt.want || e.Detail != tt.detail || e.Bisect != tt.bisect {
 			t.Errorf("%s: got %v %q bisect %v, want %v %q bisect %v", tt.name, e.Class, e.Detail, e.Bisect, tt.want, tt.detail, tt.bisect)
+		}
+	}
+}
+
+// TestRefusals holds every row of the table, for one message and for a request.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, row := range refusals {
+		words := "Sorry: " + strings.ToUpper(row.words[:1]) + row.words[1:] + "."
+		results, err := send(t, 200, `[{"status":false,"message":"`+words+`","data":{"correlator":1}},{"status":true,"data":{"correlator":2}}]`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := results[0]; r.Class != row.class || r.Need != row.need || r.OptOut != row.optOut || r.Detail != words {
+			t.Errorf("%q: got %+v, want %+v", words, r, row)
+		}
+		_, err = send(t, 200, `{"status":false,"message":"`+words+`"}`)
+		var e *providers.Error
+		if !errors.As(err, &e) || e.Class != row.class || e.Need != row.need || e.OptOut != row.optOut {
+			t.Errorf("%q to the request: got %+v, want %+v", words, e, row)
+		}
+	}
+}
+
+// TestMSISDN: the forms in which the document writes Kenyan phones.
+func TestMSISDN(t *testing.T) {
+	t.Parallel()
+	for phone, want := range map[string]string{
+		"254712345678": "+254712345678", "+254712345678": "+254712345678", "0712345678": "+254712345678", "0112345678": "+254112345678",
+		"712345678": "+254712345678", "112345678": "+254112345678", "0212345678": "", "07123456789": "", "0712": "", "": "", "250782589800": "+250782589800",
+	} {
+		if got := msisdn(phone); got != want {
+			t.Errorf("%q: got %q, want %q", phone, got, want)
+		}
+	}
+}
+
+func TestCheckOptions(t *testing.T) {
+	t.Parallel()
+	p, err := New(providers.Options{Credentials: suite().Credentials})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for option, ok := range map[string]bool{"link_id": true, "scheduled_at": false, "Link_id": false} {
+		err := p.Check(&providers.Message{To: "+254712345678", From: "ACME", Text: "t", Options: map[string]string{option: "x"}})
+		var e *providers.Error
+		if ok && err != nil || !ok && (!errors.As(err, &e) || e.Class != providers.RejectedHere) {
+			t.Errorf("%s: got %v", option, err)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (r *report) normalise() providers.Report {
 	return providers.Report{
 		MessageID:  string(r.Correlator),
 		ProviderID: string(r.UniqueID),
-		To:         httpapi.E164(string(r.Phone)),
+		To:         msisdn(string(r.Phone)),
 		Status:     reportStatus(word),
 		Code:       word,
 		Time:       httpapi.Word(string(r.Time)),

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
@@ -16,6 +17,7 @@ type item struct {
 	Message    string `json:"message"`
 	Phone      string `json:"phone"`
 	Correlator string `json:"correlator"`
+	LinkID     string `json:"link_id,omitempty"`
 	Endpoint   string `json:"endpoint,omitempty"`
 }
 
@@ -42,9 +44,13 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 		if err != nil {
 			return nil, err // Check has refused such a message: nothing of the batch is sent
 		}
-		items[i] = item{m.From, text, httpapi.Digits(m.To), m.ID, b.CallbackURL}
+		items[i] = item{m.From, text, httpapi.Digits(m.To), m.ID, m.Options[linkID], b.CallbackURL}
 	}
-	body, err := httpapi.JSON(items)
+	var request any = items
+	if len(items) == 1 {
+		request = items[0]
+	}
+	body, err := httpapi.JSON(request)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +115,8 @@ func (p *provider) refused(resp *httpapi.Response, answers []answer) error {
 	case resp.Status == http.StatusServiceUnavailable:
 		e.Class = providers.Unavailable // the API itself says so, not a proxy
 	case resp.Status < 300:
-		e.Class, e.Err = refusalClass(words), nil
+		r := refusal(words)
+		e.Class, e.Need, e.OptOut, e.Err = r.class, r.need, r.optOut, nil
 		e.Bisect = e.Class == providers.RejectedHere || e.Class == providers.Rejected
 	}
 	e.Detail = httpapi.Trim(words)
@@ -123,36 +130,47 @@ func match(answers []answer, messages []providers.Message) []providers.Result {
 	results := make([]providers.Result, len(messages))
 	index := make(map[string]int, 2*len(messages))
 	for i := range messages {
-		index[httpapi.Digits(messages[i].To)] = i
+		index[messages[i].To] = i
 		index["id "+messages[i].ID] = i
 	}
 	var nameless []providers.Result
 	for _, a := range answers {
 		r := a.result()
-		i, found := a.find(index)
-		switch {
-		case !found:
+		places := a.find(index)
+		if places == nil {
 			nameless = append(nameless, r)
-		case results[i].Class != providers.Accepted: // twice: the one that says "taken" counts
-			results[i] = r
+		}
+		for _, i := range places {
+			if results[i].Class != providers.Accepted { // twice: the one that says "taken" counts
+				results[i] = r
+			}
 		}
 	}
 	fill(results, nameless)
 	return results
 }
 
-func (a *answer) find(index map[string]int) (int, bool) {
+// find returns the places of the messages that an answer is about: the one whose
+// correlator it has, or those whose phones it names.
+func (a *answer) find(index map[string]int) (places []int) {
 	if a.Data == nil {
-		return 0, false
+		return nil
 	}
 	if i, ok := index["id "+string(a.Data.Correlator)]; ok {
-		return i, true
+		places = append(places, i)
+	} else if a.Data.Correlator != "" {
+		return nil // of another request; its phone proves nothing
 	}
-	if a.Data.Correlator != "" {
-		return 0, false // of another request; its phone proves nothing
+	phones := string(a.Data.Phone)
+	if places != nil && !strings.Contains(phones, ",") {
+		return places // the usual answer
 	}
-	i, ok := index[string(a.Data.Phone)]
-	return i, ok
+	for phone := range strings.SplitSeq(phones, ",") {
+		if i, ok := index[msisdn(phone)]; ok && !slices.Contains(places, i) {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // fill hands refusals that name nobody to the messages without an answer, if
@@ -188,7 +206,8 @@ func alike(list []providers.Result) bool {
 func (a *answer) result() providers.Result {
 	r := providers.Result{Class: providers.Accepted}
 	if !*a.Status {
-		r.Class = refusalClass(string(a.Message))
+		said := refusal(string(a.Message))
+		r.Class, r.Need, r.OptOut = said.class, said.need, said.optOut
 		r.Detail = httpapi.Trim(string(a.Message))
 	}
 	if a.Data != nil {

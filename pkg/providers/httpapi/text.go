@@ -129,6 +129,20 @@ func OnlyOptions(options map[string]any, known ...string) error {
 	return nil
 }
 
+// OnlyMessageOptions refuses m for this account when it has an option that is
+// not among those known: another account may know it.
+func OnlyMessageOptions(m *providers.Message, known ...string) error {
+	if len(m.Options) == 0 {
+		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(m.Options)) {
+		if !slices.Contains(known, k) {
+			return &providers.Error{Class: providers.RejectedHere, Code: string(envelope.InvalidEnvelope), Detail: "has no option " + Trim(k)}
+		}
+	}
+	return nil
+}
+
 // BatchSize returns the recipients of one request: what the account asks for,
 // never above what the API takes; 0 asks for the API's own.
 func BatchSize(asked, most int) int {
