@@ -11,6 +11,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -134,6 +135,7 @@ func (a *account) pump(take, work context.Context) {
 			finish(errNotCounted)
 			return
 		}
+		crash.At("dispatch.after-slot")
 		b := a.choose(a.d.Now(), messages, highOnly)
 		if len(b.items) == 0 { // the slot is lost: what was waiting has expired or was cancelled
 			finish(errNotCounted)

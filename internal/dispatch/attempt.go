@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -54,6 +55,7 @@ func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, fin
 		return
 	}
 	results, err := t.send(ctx, slot)
+	crash.At("dispatch.after-answer")
 	if t.local(err) {
 		finish(errNotCounted)
 	} else {
@@ -74,6 +76,7 @@ func (t *attempt) start(ctx context.Context, slot ratelimit.Slot) error {
 		return errExpired
 	}
 	t.waiting.Store(false)
+	crash.At("dispatch.before-first-byte")
 	t.a.mu.Lock()
 	t.a.requests++
 	t.a.mu.Unlock()
@@ -103,6 +106,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 		placed[i] = it.placed()
 	}
 	lease := a.o.Timeout + graceAfter
+	crash.At("dispatch.before-intent")
 	t.asked = time.Now()
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
@@ -116,6 +120,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 		return false
 	}
 	t.seq, t.all = seq, len(items)
+	crash.At("dispatch.after-intent")
 	if len(effect.Lost) == 0 {
 		t.items = items
 		return true
@@ -201,10 +206,12 @@ func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Re
 // uncertain. Whichever clock went further counts: monotonic time stands still
 // in a suspended machine, wall time may be set back.
 func (t *attempt) fence() error {
+	crash.At("dispatch.before-last-byte")
 	now := time.Now()
 	if max(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) > startWithin+graceAfter/2 {
 		return errLeaseOver
 	}
+	crash.Soon("dispatch.after-last-byte")
 	return nil
 }
 
@@ -280,10 +287,12 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 		return
 	}
 	t.log(rec.Class, failure(err))
+	crash.At("dispatch.after-outcome")
 	if !a.tell(ctx, t.events(seq, vs, detail, effect)) {
 		a.abandon(t.items)
 		return
 	}
+	crash.At("dispatch.after-events")
 	t.follow(ctx, seq, vs, detail)
 	t.searched(ctx, vs)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
@@ -118,6 +119,7 @@ func (a *account) renew(ctx context.Context, items []item, intent uint64) error 
 		}); err != nil {
 			return err
 		}
+		crash.At("dispatch.after-renew")
 	}
 	return nil
 }
@@ -153,6 +155,7 @@ func (a *account) move(ctx context.Context, items []item, tried bool) error {
 		}); err != nil {
 			return err
 		}
+		crash.At("dispatch.after-move")
 		a.d.Log.Info("messages moved", "account", a.o.Name, "to", p.Account, "envelope", p.ID, "messages", len(its))
 	}
 	return nil
@@ -208,6 +211,7 @@ func (a *account) buryAs(ctx context.Context, reason envelope.DeadReason, items 
 		if _, err := a.b.Publish(ctx, o); err != nil {
 			return err
 		}
+		crash.At("dispatch.after-bury")
 	}
 	return nil
 }

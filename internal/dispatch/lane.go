@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -227,6 +228,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)
 	}
+	crash.At("dispatch.after-fetch")
 	h.groups = l.a.groups(h, free)
 	a := l.a
 	a.mu.Lock()
@@ -297,6 +299,7 @@ func (a *account) settle(h *held) {
 	if h.foreign {
 		err = h.msg.Nak(time.Second)
 	} else {
+		crash.At("dispatch.before-ack")
 		err = h.msg.Ack()
 	}
 	if err != nil { // it comes again; the journal knows what was done

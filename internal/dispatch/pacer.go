@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
@@ -176,6 +177,7 @@ func (p *pacer) declare(ctx context.Context, was, sender string) {
 	if err == nil && effect.Acted == 0 {
 		return
 	}
+	crash.At("dispatch.after-mode")
 	if err != nil {
 		p.a.d.Log.Warn("sending mode not changed", "account", p.a.o.Name, "error", err)
 		return

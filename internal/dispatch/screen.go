@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -81,6 +82,7 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 		h.foreign = true
 		return false
 	}
+	crash.At("dispatch.after-release")
 	var events []envelope.Event
 	for n, p := range effect.Freed { // cancelled while uncertain: closed instead of freed
 		status, detail := ClosedAs(effect.Reasons[n])
@@ -140,6 +142,7 @@ func (a *account) returnDue(ctx context.Context) {
 				_ = m.Nak(time.Second) // comes again by itself if this fails too
 				return
 			}
+			crash.At("dispatch.due-before-ack")
 			_ = m.Ack() // a lost ack makes a copy, and copies are harmless
 		})
 		if ctx.Err() == nil {
@@ -211,6 +214,7 @@ func (a *account) mopUp(ctx context.Context) {
 		if err != nil || effect.Acted == 0 {
 			continue
 		}
+		crash.At("dispatch.after-takeover")
 		a.d.Log.Warn("abandoned request is uncertain", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), o.Seq), "owner", o.Owner, "messages", effect.Acted)
 		if err := a.told.tell(ctx, a, seq, effect); err != nil {
 			a.d.Log.Warn("events of an abandoned request wait", "account", a.o.Name, "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -67,6 +68,7 @@ func (a *account) expire(ctx context.Context, m *bus.Msg) {
 	if err != nil {
 		return // the next sweep, or its turn
 	}
+	crash.At("dispatch.after-sweep")
 	lost := positions(effect.Lost)
 	won := msgs[:0]
 	for i := range msgs {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -139,6 +140,7 @@ func (c *Collector) handle(ctx context.Context, a *account, s source, callbacks 
 		}
 		return
 	}
+	crash.At("dlr.before-ack")
 	counts := map[Class]int{}
 	var parking []parking
 	for i := range callbacks {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -139,6 +140,7 @@ func (c *Collector) answer(w http.ResponseWriter, r *http.Request, a *account, k
 			return
 		}
 		c.seen.add(id)
+		crash.At("dlr.before-answer")
 	}
 	c.o.Observer.Callbacks(a.Name, class, 1)
 	if form != "" {

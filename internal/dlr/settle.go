@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -47,9 +48,15 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 	if err != nil {
 		return err
 	}
+	if len(found) > 0 {
+		crash.At("dlr.after-match")
+	}
 	events := c.changes(a, found, proved)
 	if err := c.tell(ctx, events); err != nil {
 		return err
+	}
+	if len(events) > 0 {
+		crash.At("dlr.after-events")
 	}
 	for i := range events {
 		c.o.Observer.Told(&events[i])

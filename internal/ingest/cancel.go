@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -104,6 +105,7 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 	if err != nil {
 		return c, unavailable(err)
 	}
+	crash.At("ingest.after-cancel")
 	lost := map[uint32]bool{}
 	for _, at := range effect.Lost {
 		lost[at] = true

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -44,6 +45,7 @@ func (in *Ingest) schedule(ctx context.Context, p *envelope.Piece) error {
 	if _, err := in.bus.Publish(ctx, o); err != nil {
 		return err
 	}
+	crash.At("ingest.after-schedule")
 	return in.tellScheduled(ctx, p)
 }
 
@@ -77,6 +79,7 @@ func (in *Ingest) enqueue(ctx context.Context, p *envelope.Piece) error {
 		if err != nil {
 			return err
 		}
+		crash.At("ingest.amid-pieces")
 		if !ack.Duplicate {
 			in.count(pieces[i].Account, envelope.Accepted, len(pieces[i].Messages))
 		}
@@ -155,6 +158,7 @@ func (in *Ingest) supersede(ctx context.Context, p *envelope.Piece) error {
 	if err != nil || effect.SupersededID == "" {
 		return err
 	}
+	crash.At("ingest.after-supersede")
 	closed := indices(effect.Superseded)
 	all, ok := in.awaitMessages(ctx, p.Tenant, effect.SupersededID)
 	if !ok {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
@@ -141,6 +142,7 @@ func (in *Ingest) settle(ctx context.Context, m *bus.Msg, err error) {
 		}
 	}
 	if err == nil {
+		crash.At("ingest.before-ack")
 		if err := m.Ack(); err != nil {
 			in.log.Warn("submission not settled; it will come again", "stream", m.Stream, "seq", m.Seq, "error", err)
 		}

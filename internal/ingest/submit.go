@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -98,6 +99,7 @@ func (in *Ingest) finish(ctx context.Context, b *begun) (*receipt, error) {
 	if errors.Is(err, bus.ErrUnavailable) && in.bus.Connected() {
 		ack, err = in.store(ctx, b.out, nil)
 	}
+	crash.At("ingest.after-store")
 	_, err = in.stored(ctx, b.receipt, ack, err, nil)
 	return b.receipt, err
 }
@@ -132,6 +134,7 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer)
 		}
 	case idempotency.Mine:
 	}
+	crash.At("ingest.after-claim")
 	return in.submitFirst(ctx, s, k)
 }
 
@@ -164,6 +167,7 @@ func (in *Ingest) submitFirst(ctx context.Context, s submission, k *held) (*rece
 		return in.plan(s, other.ID, other.At)
 	}
 	k.confirm(ctx, k.first, r.piece.SendAt)
+	crash.At("ingest.before-answer")
 	return r, nil
 }
 
@@ -230,6 +234,7 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID st
 		return nil, err
 	}
 	ack, err := in.store(ctx, o, k)
+	crash.At("ingest.after-keyed-store")
 	return in.stored(ctx, r, ack, err, k)
 }
 

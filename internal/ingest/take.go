@@ -14,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -45,7 +46,11 @@ func (in *Ingest) takeDue(ctx context.Context, m *bus.Msg) error {
 	if err != nil || piece.Origin == nil {
 		return fmt.Errorf("%w: not a submission that waited", errPoison)
 	}
-	return in.enqueue(ctx, piece)
+	if err := in.enqueue(ctx, piece); err != nil {
+		return err
+	}
+	crash.At("ingest.due-before-ack")
+	return nil
 }
 
 // takePublished takes what a client published.

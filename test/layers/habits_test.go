@@ -15,8 +15,8 @@ var reserved = [...]struct {
 	only  []string
 	why   string
 }{
-	{"os", []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv"}, []string{"internal/config", "cmd/*", "pkg/providers/providertest", "test/rig"},
-		"config is the only reader of the environment, so that one file shows all there is to set (a main passes os.LookupEnv on; the adapters' test suite may be told to rewrite its fixtures, and where tests keep what they ran)"},
+	{"os", []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv"}, []string{"internal/config", "cmd/*", "pkg/providers/providertest", "test/rig", "internal/crash"},
+		"config is the only reader of the environment, so that one file shows all there is to set (a main passes os.LookupEnv on; the adapters' test suite may be told to rewrite its fixtures, the rig where to keep what it ran, and a crash build where to die)"},
 	{"os", []string{"Exit"}, []string{"cmd/*", "test/*"}, "a program that exits anywhere but in main skips what others have deferred"},
 	{"log", []string{"Fatal", "Fatalf", "Fatalln", "Print", "Printf", "Println", "Panic", "Panicf", "Panicln"}, nil,
 		"logs go through log/slog with attributes, and only main ends a program"},

@@ -64,7 +64,7 @@ const (
 func common(more ...string) []string {
 	return append([]string{
 		"pkg/envelope", "pkg/idempotency", "pkg/ratelimit", "pkg/providers",
-		"internal/bus", "internal/journal", "internal/route", "internal/status", "internal/service", "internal/telemetry",
+		"internal/bus", "internal/journal", "internal/route", "internal/status", "internal/service", "internal/telemetry", "internal/crash",
 	}, more...)
 }
 
@@ -87,6 +87,7 @@ func arrows() []arrow {
 		{"internal/journal", []string{"internal/bus", "pkg/envelope", "pkg/idempotency"}, "the journal records what stages do and depends on none"},
 		{"internal/route", []string{"pkg/envelope", "pkg/providers"}, "choosing a route is a pure function"},
 		{"internal/status", []string{"internal/bus", "pkg/envelope"}, "statuses are rebuilt from events and from nothing else"},
+		{"internal/crash", nil, "a place at which tests let a process die; nothing in a normal build"},
 		{"internal/service", nil, "starting and stopping knows no part"},
 		{"internal/telemetry", nil, "whoever observes must not depend on what is observed"},
 		{"internal/config", nil, "values are pushed out of the config; nothing is pulled into it"},
