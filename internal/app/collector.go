@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tuma-sms/tuma/internal/cli"
+	"github.com/tuma-sms/tuma/internal/desk"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -54,10 +55,24 @@ func (k *kit) collector(ctx context.Context) error {
 			acct.Tenant = k.cfg.Ingest.Tenants[0].Name
 		}
 		o.Accounts = append(o.Accounts, acct)
+		if d, ok := adapters[name].(providers.Desk); ok {
+			at := desk.Account{Name: name, Desk: d, Slot: limiter.Slot}
+			k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, k.bus, at, k.log) }, nil)
+		}
+		if s, ok := adapters[name].(providers.Subscriber); ok {
+			url, err := k.reportsURL(a)
+			if err != nil {
+				return err
+			}
+			k.add("webhooks of "+name, (&webhooks{k: k, account: name, gateway: s, url: url, slot: limiter.Slot}).run, nil)
+		}
 		if b, ok := adapters[name].(providers.Balancer); ok && cheap(a) {
 			k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: limiter}).run, nil)
 		}
 	}
+	watch := newAccountWatch(k)
+	k.journal.Watch(watch.see)
+	k.add("account events", watch.run, nil)
 	c, err := dlr.New(o)
 	if err != nil {
 		return err

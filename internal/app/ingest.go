@@ -3,19 +3,23 @@ package app
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/internal/desk"
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/optout"
 	"github.com/tuma-sms/tuma/internal/route"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/internal/telemetry"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
@@ -52,7 +56,19 @@ func (k *kit) ingest(ctx context.Context) error {
 		Count: func(account string, s envelope.Status, n int) { k.tel.Metrics.MessageStatus(account, string(s), n) },
 		Bus:   k.bus, Journal: k.journal, Status: k.status, Log: k.log, Span: k.span,
 		Keys: idempotency.NewKeys(k.redis, time.Now), Operate: look,
+		Ask: func(ctx context.Context, account, operation string, args map[string]string) (json.RawMessage, error) {
+			return desk.Ask(ctx, k.bus, account, operation, args)
+		},
 	}
+	out := optout.NewList(k.log)
+	o.OptedOut = out.Has
+	k.add("opt-outs", func(ctx context.Context) error { return out.Follow(ctx, k.bus) }, nil)
+	k.health.RequireFunc("opt-outs", func() string {
+		if !out.Ready() {
+			return "being read"
+		}
+		return ""
+	})
 	quotas := quotas{}
 	for i := range k.cfg.Ingest.Tenants {
 		t, err := k.tenant(&k.cfg.Ingest.Tenants[i])
@@ -71,7 +87,10 @@ func (k *kit) ingest(ctx context.Context) error {
 	}
 	for _, name := range k.cfg.AccountNames() {
 		a := k.cfg.Accounts[name]
-		o.Accounts = append(o.Accounts, ingest.Account{Name: name, Type: a.Type, BatchSize: a.Batch.Size, Channels: checkers[name].Limits().Channels, Check: checkers[name].Check})
+		o.Accounts = append(o.Accounts, ingest.Account{
+			Name: name, Type: a.Type, BatchSize: a.Batch.Size, Channels: checkers[name].Limits().Channels, Check: checkers[name].Check,
+			Abilities: providers.Abilities(checkers[name]), Operations: operations(checkers[name]),
+		})
 	}
 	for _, r := range k.cfg.Routes {
 		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts, Weights: r.Weights})
@@ -97,6 +116,13 @@ func (k *kit) ingest(ctx context.Context) error {
 	})
 	k.add("hop", in.Run, nil)
 	k.add("api", service.Server("api", ln, in.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
+	return nil
+}
+
+func operations(p providers.Provider) []providers.Operation {
+	if d, ok := p.(providers.Desk); ok {
+		return d.Operations()
+	}
 	return nil
 }
 

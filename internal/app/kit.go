@@ -34,7 +34,7 @@ const drain = 25 * time.Second
 func TypeDefaults() map[string]config.TypeDefaults {
 	out := map[string]config.TypeDefaults{}
 	for name, t := range all.Types() {
-		out[name] = config.TypeDefaults{BaseURL: t.BaseURL, Batch: t.BatchSize, MaxBatch: t.BatchSize, Rate: t.Rate, Credentials: t.Credentials}
+		out[name] = config.TypeDefaults{BaseURL: t.BaseURL, Batch: t.BatchSize, MaxBatch: t.BatchSize, Rate: t.Rate, Credentials: t.Credentials, LookUp: t.LookUp}
 	}
 	return out
 }

@@ -16,6 +16,8 @@ const (
 	EventStream    = "SMS_EVENTS"
 	InboundStream  = "SMS_INBOUND"
 	DeadStream     = "SMS_DEAD"
+	AccountStream  = "SMS_ACCOUNTS"
+	OptOutStream   = "SMS_OPTOUTS"
 
 	CheckpointStream  = "SMS_CHECKPOINT"
 	CheckpointSubject = "sms.checkpoint.journal"
@@ -65,6 +67,18 @@ func DeadSubject(account, reason string) string { return "sms.dead." + account +
 // CallbackSubject carries raw callbacks; kind is dlr or inbound.
 func CallbackSubject(account, kind string) string { return "sms.callback." + account + "." + kind }
 
+// AccountSubject carries what happened to an account itself: paused, balance_low,
+// campaign, webhook.
+func AccountSubject(account, kind string) string { return "sms.account." + account + "." + kind }
+
+// OptOutSubject is where one number's opt-out from an account is kept. The number
+// itself is not in it: subjects are logged and counted.
+func OptOutSubject(account, hash string) string { return "sms.optout." + account + "." + hash }
+
+// DeskSubject is where a collector is asked to run an operation at an account's
+// gateway. Nothing on it is stored.
+func DeskSubject(account string) string { return "sms.desk." + account }
+
 // JournalSubject carries the journal.
 func JournalSubject(kind, account string) string {
 	if account == "" {
@@ -85,6 +99,8 @@ var fixed = []jetstream.StreamConfig{
 	{Name: EventStream, Subjects: []string{"sms.event.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
 	{Name: InboundStream, Subjects: []string{"sms.inbound.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
 	{Name: DeadStream, Subjects: []string{"sms.dead.>"}, MaxAge: 30 * day, Duplicates: 2 * time.Minute, AllowDirect: true},
+	{Name: AccountStream, Subjects: []string{"sms.account.>"}, MaxAge: 7 * day, Duplicates: 2 * time.Minute},
+	{Name: OptOutStream, Subjects: []string{"sms.optout.>"}, MaxMsgsPerSubject: 1}, // no age: an opt-out holds until it is taken back
 }
 
 // checkpointConfig keeps the last two: they have no age, as a journal may stand

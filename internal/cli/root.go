@@ -101,7 +101,7 @@ func (t *tuma) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&t.url, "url", t.env("TUMA_URL", defaultURL), "address of the API (env TUMA_URL)")
 	f.StringVar(&t.key, "key", "", "API key (env TUMA_KEY; default demo)")
-	root.AddCommand(t.sendCommand(), t.statusCommand(), t.watchCommand(), t.deadCommand(), t.providersCommand(), t.keyCommand())
+	root.AddCommand(t.sendCommand(), t.statusCommand(), t.watchCommand(), t.deadCommand(), t.providersCommand(), t.askCommand(), t.optOutCommand(), t.keyCommand())
 	for _, c := range []*cobra.Command{t.upCommand(), t.simulateCommand(), t.checkCommand()} {
 		if c != nil {
 			root.AddCommand(c)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Config is the whole file, with defaults filled in and every cross-check made.
@@ -158,8 +159,9 @@ type Route struct {
 // them in, so that config imports no provider.
 type TypeDefaults struct {
 	BaseURL     string
-	Batch       int      // recipients of one request unless configured
-	MaxBatch    int      // the most that one request may carry
-	Rate        int      // requests per second unless configured
-	Credentials []string // the keys that credentials may have
+	Batch       int           // recipients of one request unless configured
+	MaxBatch    int           // the most that one request may carry
+	Rate        int           // requests per second unless configured
+	Credentials []string      // the keys that credentials may have
+	LookUp      time.Duration // first look-up unless configured; 0: a minute
 }

@@ -14,11 +14,11 @@ import (
 
 func testTypes() map[string]TypeDefaults {
 	return map[string]TypeDefaults{
-		"cloudrebue":      {"https://bulk.cloudrebue.co.ke/api/v1", 100, 100, 120, []string{"token"}},
-		"smsbox":          {"https://smsbox.devotek.africa/api/sms/v1", 1000, 1000, 10, []string{"api_key", "api_secret"}},
-		"bulksmsrates":    {"https://app.bulksmsrates.com/v1", 10000, 10000, 100, []string{"api_key", "api_secret", "webhook_secret"}},
-		"digitalservices": {"https://bulksms.schooldream.co.rw/api/v2", 500, 500, 10, []string{"api_key", "username", "password", "dlr_username", "dlr_password"}},
-		"smsscheduler":    {"http://test.sms-scheduler.com/api/v1", 500, 500, 10, []string{"token"}},
+		"cloudrebue":      {"https://bulk.cloudrebue.co.ke/api/v1", 100, 100, 120, []string{"token"}, 0},
+		"smsbox":          {"https://smsbox.devotek.africa/api/sms/v1", 1000, 1000, 10, []string{"api_key", "api_secret"}, 0},
+		"bulksmsrates":    {"https://app.bulksmsrates.com/v1", 10000, 10000, 100, []string{"api_key", "api_secret", "webhook_secret"}, 0},
+		"digitalservices": {"https://bulksms.schooldream.co.rw/api/v2", 500, 500, 10, []string{"api_key", "username", "password", "dlr_username", "dlr_password"}, 0},
+		"smsscheduler":    {"http://test.sms-scheduler.com/api/v1", 500, 500, 10, []string{"token"}, 0},
 	}
 }
 

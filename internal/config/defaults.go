@@ -92,6 +92,9 @@ func (a *Account) fill(d TypeDefaults) {
 	a.Timeout.fallback(10 * time.Second)
 	fallback(&a.Breaker.Failures, 5)
 	a.Breaker.OpenFor.fallback(30 * time.Second)
+	if d.LookUp > 0 {
+		a.Poll.After.fallback(d.LookUp)
+	}
 	a.Poll.After.fallback(time.Minute)
 	a.Poll.Every.fallback(5 * time.Minute)
 	fallback(&a.Concurrency, a.inFlight(d.Rate))

@@ -41,6 +41,7 @@ type attempt struct {
 	asked  time.Time
 	finish func(error) // ends the breaker's turn
 
+	optOuts []string                // numbers that the answer says want nothing any more
 	told    []envelope.EventMessage // of items, as far as it is known before the outcome
 	waiting atomic.Bool             // the request is ready and waits for its slot
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/optout"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
@@ -24,6 +25,7 @@ const (
 // comes again, and the journal knows what was done.
 func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journal.OutcomeDetail) {
 	a := t.a
+	t.tellOptOuts(ctx)
 	by, why := map[action][]item{}, map[item]journal.MessageResult{}
 	for i, v := range vs {
 		by[v.then] = append(by[v.then], t.items[i])
@@ -49,6 +51,18 @@ func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journ
 		a.finished(by[act])
 	}
 	a.back(by[again])
+}
+
+// tellOptOuts tells everybody which numbers want nothing from the account any
+// more. One that is not stored is told by the gateway again, at the price of
+// another request.
+func (t *attempt) tellOptOuts(ctx context.Context) {
+	for _, number := range t.optOuts {
+		e := optout.Entry{Account: t.a.o.Name, Number: number, Out: true, Source: "refused", Time: t.a.d.Now().UTC()}
+		if err := optout.Tell(ctx, t.a.b, e); err != nil {
+			t.a.d.Log.Warn("opt-out not stored", "account", t.a.o.Name, "error", err)
+		}
+	}
 }
 
 // abandon hands messages back to the queue: what is to be done with them is

@@ -19,6 +19,9 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 	d := &journal.OutcomeDetail{Time: t.a.d.Now().UTC()}
 	for i, it := range t.items {
 		r := t.result(i, it, results, e)
+		if r.OptOut {
+			t.optOuts = append(t.optOuts, it.msg().To)
+		}
 		f := facts{single: e == nil, hasNext: len(it.h.p.Route) > 0}
 		if r.Class == providers.Uncertain {
 			f.retry = retries(&it.h.p, t.a.o.OnUncertain, t.a.j.State(it.key()).Released)
@@ -32,7 +35,7 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 			mr.ProviderID = r.ProviderID
 			mr.Bill = d.AddBill(billed(&r, it.msg().Segments))
 			if vs[i].code != "" {
-				mr.ProviderCode, mr.Detail = r.Code, r.Detail
+				mr.ProviderCode, mr.Detail, mr.Taken = r.Code, r.Detail, r.Taken
 			}
 		}
 		t.note(d, i, mr)
@@ -80,10 +83,10 @@ func (t *attempt) result(i int, it item, results []providers.Result, e *provider
 	if e == nil {
 		return results[i]
 	}
-	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Words(), RetryAfter: e.RetryAfter}
+	r := providers.Result{Class: e.Class, Code: e.Code, Detail: e.Words(), RetryAfter: e.RetryAfter, OptOut: e.OptOut && len(t.items) == 1}
 	if len(e.BadNumbers) > 0 {
 		if slices.Contains(e.BadNumbers, it.msg().To) {
-			r.Class = providers.Rejected
+			r.Class, r.OptOut = providers.Rejected, e.OptOut
 		} else {
 			r.Class = providers.Unavailable // the request was refused whole: this one was not sent
 		}

@@ -118,12 +118,14 @@ type Collector struct {
 // account is an Account with what its adapter can do.
 type account struct {
 	Account
-	reporter providers.Reporter // nil: no callbacks
-	receiver providers.Receiver // nil: no inbound
-	finder   providers.Finder   // nil: no look-ups
-	urls     bool               // each batch has its own callback URL
-	index    *index             // nil if urls, since the URL says the batch, and if there are no callbacks
-	gate     chan struct{}      // callbacks of this account being stored
+	reporter   providers.Reporter   // nil: no callbacks
+	receiver   providers.Receiver   // nil: no inbound
+	challenger providers.Challenger // nil: the gateway checks no URL
+	noticer    providers.Noticer    // nil: callbacks are reports and nothing else
+	finder     providers.Finder     // nil: no look-ups
+	urls       bool                 // each batch has its own callback URL
+	index      *index               // nil if urls, since the URL says the batch, and if there are no callbacks
+	gate       chan struct{}        // callbacks of this account being stored
 }
 
 // atOnce bounds how many callbacks of one account wait for the bus: a storm of
@@ -150,6 +152,8 @@ func New(o Options) (*Collector, error) {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}
 		a.reporter, _ = in.Provider.(providers.Reporter)
 		a.receiver, _ = in.Provider.(providers.Receiver)
+		a.challenger, _ = in.Provider.(providers.Challenger)
+		a.noticer, _ = in.Provider.(providers.Noticer)
 		a.finder, _ = in.Provider.(providers.Finder)
 		a.Inbound = map[string]string{}
 		for number, tenant := range in.Inbound {

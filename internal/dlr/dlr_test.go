@@ -385,7 +385,7 @@ func (s slots) Slot(ctx context.Context) (func() error, error) {
 
 func TestLookUps(t *testing.T) {
 	t.Parallel()
-	gw := &poller{gateway{polls: map[string]pollAnswer{
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{
 		"p1": {[]providers.Report{{ProviderID: "p1", To: number(1), Status: providers.ReportPending}, delivered(providers.Report{ProviderID: "p1", To: number(2)})}, false},
 	}}}
 	s := slots{make(chan struct{}, 100)}

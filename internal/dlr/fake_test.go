@@ -83,7 +83,23 @@ func (g *gateway) ParseInbound(cb *providers.Callback) (in providers.Inbound, co
 }
 
 // poller is a gateway that is asked.
-type poller struct{ gateway }
+type poller struct {
+	gateway
+	asked []providers.Query
+}
+
+// herald is a gateway whose callbacks are notices.
+type herald struct{ gateway }
+
+func (*herald) ParseReports(*providers.Callback) ([]providers.Report, error) { return nil, nil }
+
+func (*herald) ParseNotices(cb *providers.Callback) (out []providers.Notice, err error) {
+	return out, json.Unmarshal(cb.Body, &out)
+}
+
+func (*herald) Challenge(cb *providers.Callback) (string, []byte, bool) {
+	return "text/plain", []byte(cb.Query.Get("hub.challenge")), cb.Query.Get("hub.verify_token") == "good"
+}
 
 func (p *poller) Finds(q *providers.Query) bool { return len(q.ProviderIDs) > 0 }
 
@@ -91,6 +107,7 @@ func (p *poller) Find(_ context.Context, q *providers.Query, _ func() error) (pr
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.polled++
+	p.asked = append(p.asked, *q)
 	a, ok := p.polls[q.ProviderIDs[0]]
 	if !ok {
 		return providers.Found{}, &providers.Error{Class: providers.Unavailable}

@@ -122,7 +122,8 @@ type callback struct {
 	msg    *bus.Msg
 	at     time.Time
 	items  []item
-	poison error // what of it could not be read
+	other  []providers.Notice // what it tells beside reports
+	poison error              // what of it could not be read
 }
 
 // handle settles a group of callbacks.
@@ -131,7 +132,13 @@ func (c *Collector) handle(ctx context.Context, a *account, s source, callbacks 
 	for i := range callbacks {
 		all = append(all, callbacks[i].items...)
 	}
-	if err := c.settle(ctx, a, all); err != nil {
+	err := c.settle(ctx, a, all)
+	for i := range callbacks {
+		if err == nil && !s.parked {
+			err = c.heed(ctx, a, &callbacks[i])
+		}
+	}
+	if err != nil {
 		if ctx.Err() == nil {
 			c.o.Log.Warn("reports wait for the bus", "account", a.Name, "callbacks", len(callbacks), "error", err)
 		}
@@ -169,6 +176,10 @@ func (c *Collector) parse(a *account, m *bus.Msg) callback {
 	out.at = cb.Time
 	reports, err := parseReports(a.reporter, cb)
 	out.poison = err
+	if a.noticer != nil {
+		out.other, err = parseNotices(a.noticer, cb)
+		out.poison = errors.Join(out.poison, err)
+	}
 	out.items = make([]item, len(reports))
 	for i, r := range reports {
 		out.items[i] = item{report: r, batch: batch, tries: int(m.Delivered)}

@@ -29,6 +29,9 @@ func (c *Collector) Handler() http.Handler {
 			c.take(w, r, kindReport, http.MethodGet, http.MethodPost)
 		})
 		mux.HandleFunc("/inbound/{account}"+token, func(w http.ResponseWriter, r *http.Request) {
+			if c.challenged(w, r) {
+				return
+			}
 			c.take(w, r, kindInbound, http.MethodPost)
 		})
 	}
@@ -172,6 +175,25 @@ func (c *Collector) unavailable(w http.ResponseWriter, a *account) {
 	c.o.Observer.Callbacks(a.Name, Unavailable, 1)
 	w.Header().Set("Retry-After", retryAfter)
 	refuse(w, http.StatusServiceUnavailable)
+}
+
+// challenged answers a gateway that checks a URL before it uses it. It proves
+// itself by what it asks, so that nothing is stored.
+func (c *Collector) challenged(w http.ResponseWriter, r *http.Request) bool {
+	a := c.accounts[r.PathValue("account")]
+	if r.Method != http.MethodGet || a == nil || a.challenger == nil {
+		return false
+	}
+	contentType, answer, ok := a.challenger.Challenge(&providers.Callback{Method: r.Method, Header: r.Header, Query: r.URL.Query(), Time: c.o.Now().UTC()})
+	if !ok {
+		c.o.Observer.Callbacks(a.Name, Refused, 1)
+		refuse(w, http.StatusNotFound)
+		return true
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", contentType)
+	_, _ = w.Write(answer) // who is gone will ask again
+	return true
 }
 
 func refuse(w http.ResponseWriter, status int) { http.Error(w, http.StatusText(status), status) }

@@ -81,9 +81,15 @@ func (c *Collector) deliver(ctx context.Context, a *account, m *bus.Msg) (Class,
 	if err != nil {
 		return Poison, c.bury(ctx, a, m, err)
 	}
+	return c.hand(ctx, a, m.Seq, &in)
+}
+
+// hand publishes a message from a handset to the tenant whose number it was sent
+// to, once.
+func (c *Collector) hand(ctx context.Context, a *account, seq uint64, in *providers.Inbound) (Class, error) {
 	tenant := a.tenant(in.To)
 	if tenant == "" {
-		c.o.Log.Warn("inbound message to a number that no tenant has", "account", a.Name, "seq", m.Seq)
+		c.o.Log.Warn("inbound message to a number that no tenant has", "account", a.Name, "seq", seq)
 		return Homeless, nil
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s", a.Name, in.ID))

@@ -16,6 +16,7 @@ type item struct {
 	report providers.Report
 	batch  string // proved by the URL; else empty
 	tries  int    // how often it was looked at
+	asked  bool   // the answer to a look-up: that the gateway knows the message says something
 
 	b     *batch // the message it was matched to
 	pos   int

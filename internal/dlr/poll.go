@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -18,7 +19,12 @@ const (
 	maxPolls = 200_000         // batches of an account that wait for a look-up
 )
 
-// followOutcomes looks up the batches of an account whose gateway does not call.
+// doubt is when an attempt of which nobody knows whether it was taken is first
+// looked up: before a message of high priority is tried again.
+const doubt = 3 * time.Second
+
+// followOutcomes looks up the batches of an account that nothing is reported on,
+// and the attempts of which nobody knows what became.
 //
 // The schedule is a durable consumer of the account's outcomes in the journal:
 // an outcome is given back with the time until its next look-up, and acked when
@@ -59,9 +65,6 @@ func (c *Collector) followOutcomes(ctx context.Context, a *account) {
 // again; 0: never.
 func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again time.Duration, err error) {
 	age := c.o.Now().Sub(m.Time)
-	if wait := a.Poll.After - age; wait > 0 {
-		return wait, nil
-	}
 	var r idempotency.Record
 	if json.Unmarshal(m.Data, &r) != nil || age > Keep {
 		return 0, nil
@@ -70,11 +73,22 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	if err != nil {
 		return 0, nil // an outcome that tells nothing has nothing to look up
 	}
-	ids := taken(&d)
-	if len(ids) == 0 {
+	said := read(&d)
+	first, every := a.Poll.After, max(a.Poll.Every, time.Second)
+	switch {
+	case said.doubtful:
+		first, every = min(first, doubt), min(every, 2*doubt)
+	case !said.taken:
 		return 0, nil
 	}
-	again = max(a.Poll.Every, age/2, time.Second)
+	q := &providers.Query{BatchID: journal.BatchID(c.o.Journal.Epoch(), r.Intent), ProviderIDs: said.ids, Sent: m.Time, Accepted: said.count}
+	if !a.finder.Finds(q) {
+		return 0, nil
+	}
+	if wait := first - age; wait > 0 {
+		return wait, nil
+	}
+	again = max(every, age/2)
 	b, err := c.batches.get(ctx, a.Name, r.Intent)
 	if errors.Is(err, bus.ErrNotFound) {
 		return 0, nil
@@ -82,11 +96,7 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	if err != nil {
 		return again, err
 	}
-	if c.settled(b) {
-		return 0, nil
-	}
-	q := &providers.Query{BatchID: journal.BatchID(c.o.Journal.Epoch(), b.seq), ProviderIDs: ids, Sent: m.Time, Accepted: -1, Size: len(b.members)}
-	if !a.finder.Finds(q) {
+	if q.Messages, q.Size = c.open(b), len(b.members); len(q.Messages) == 0 {
 		return 0, nil
 	}
 	for all := true; ; {
@@ -141,7 +151,7 @@ func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.
 func (c *Collector) learn(ctx context.Context, a *account, b *batch, reports []providers.Report) (done bool, err error) {
 	items := make([]item, len(reports))
 	for i, r := range reports {
-		items[i] = item{report: r, batch: journal.BatchID(c.o.Journal.Epoch(), b.seq), tries: patience}
+		items[i] = item{report: r, batch: journal.BatchID(c.o.Journal.Epoch(), b.seq), tries: patience, asked: true}
 	}
 	if err := c.settle(ctx, a, items); err != nil {
 		return false, err
@@ -159,30 +169,47 @@ func (c *Collector) learn(ctx context.Context, a *account, b *batch, reports []p
 	return done, nil
 }
 
-// settled reports whether nothing of a batch waits for a report.
-func (c *Collector) settled(b *batch) bool {
+// open are the messages of a batch that wait for a report.
+func (c *Collector) open(b *batch) []providers.Message {
+	var out []providers.Message
 	for i := range b.members {
-		current, ok := c.o.Statuses.Current(b.members[i].ID)
-		if b.members[i].Found && (!ok || !current.Final()) {
-			return false
+		m := &b.members[i]
+		if current, ok := c.o.Statuses.Current(m.ID); m.Found && (!ok || !current.Final()) {
+			out = append(out, providers.Message{ID: m.ID, To: m.To})
 		}
 	}
-	return true
+	return out
 }
 
-// taken are the gateway's ids of the messages that it took.
-func taken(d *journal.OutcomeDetail) []string {
-	var ids []string
+// said is what an answer told of a batch.
+type said struct {
+	ids      []string // the gateway's, of what it took or may have taken
+	taken    bool     // it took some
+	doubtful bool     // of some nobody knows
+	count    int      // how many it took of all, where it named nobody
+}
+
+func read(d *journal.OutcomeDetail) said {
+	var out said
 	seen := map[string]bool{}
 	add := func(r journal.MessageResult) {
-		if r.ProviderID != "" && !seen[r.ProviderID] && r.Status != envelope.Failed {
+		switch r.Status {
+		case envelope.Failed, "":
+			return
+		case envelope.Uncertain:
+			out.doubtful, out.count = true, max(out.count, r.Taken)
+		default:
+			out.taken = true
+		}
+		if r.ProviderID != "" && !seen[r.ProviderID] {
 			seen[r.ProviderID] = true
-			ids = append(ids, r.ProviderID)
+			out.ids = append(out.ids, r.ProviderID)
 		}
 	}
 	add(d.Default)
 	for _, r := range d.Each {
 		add(r)
 	}
-	return ids
+	slices.Sort(out.ids)
+	return out
 }

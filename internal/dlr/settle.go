@@ -27,7 +27,7 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 	for i := range items {
 		it := &items[i]
 		remark := it.report.Status == providers.ReportUnknown && it.report.Code != ""
-		if wanted(it.report.Status) == "" && !remark {
+		if wanted(it.report.Status) == "" && !remark && !it.proves() {
 			it.class = Unsaid // kept where it is; it changes nothing
 			continue
 		}
@@ -64,6 +64,12 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 	return nil
 }
 
+// proves reports whether an answer to a look-up says of a message only that it was
+// taken, or that it was not.
+func (it *item) proves() bool {
+	return it.asked && (it.report.Status == providers.ReportPending || it.report.Status == providers.ReportRefused)
+}
+
 // tell publishes events and lets them count at once.
 func (c *Collector) tell(ctx context.Context, events []envelope.Event) error {
 	if err := journal.Tell(ctx, c.o.Bus, events); err != nil {
@@ -95,6 +101,7 @@ func (c *Collector) prove(ctx context.Context, a *account, found []*item) (prove
 			it.class = early
 		case s.State == idempotency.Unsettled && s.Intent == it.b.seq:
 			unsettled[it.b] = append(unsettled[it.b], it)
+		case it.report.Status == providers.ReportRefused: // free, or tried again: that is for others to tell
 		default:
 			freed = append(freed, it)
 		}
@@ -119,7 +126,8 @@ func (c *Collector) prove(ctx context.Context, a *account, found []*item) (prove
 	return proved, nil
 }
 
-// accept writes that a gateway took messages of which it was not known.
+// accept writes that a gateway took messages of which it was not known, or that it
+// refused them.
 func (c *Collector) accept(ctx context.Context, a *account, b *batch, its []*item) error {
 	states := make([]idempotency.State, len(b.members))
 	for i := range states {
@@ -128,7 +136,11 @@ func (c *Collector) accept(ctx context.Context, a *account, b *batch, its []*ite
 	d := journal.OutcomeDetail{Time: c.o.Now().UTC(), Each: map[uint32]journal.MessageResult{}}
 	for _, it := range its {
 		states[it.pos] = idempotency.Closed
-		d.Each[uint32(it.pos)] = journal.MessageResult{Status: envelope.Submitted, ProviderID: it.report.ProviderID}
+		r := journal.MessageResult{Status: envelope.Submitted, ProviderID: it.report.ProviderID}
+		if it.report.Status == providers.ReportRefused {
+			r = journal.MessageResult{Status: envelope.Failed, Code: codeRejected, ProviderCode: it.report.Code, Detail: it.report.Detail}
+		}
+		d.Each[uint32(it.pos)] = r
 	}
 	detail, err := json.Marshal(&d)
 	if err != nil {
@@ -153,6 +165,9 @@ func (c *Collector) accept(ctx context.Context, a *account, b *batch, its []*ite
 // reported is the reason of a close record, and the class of an outcome, that a
 // report brought about.
 const reported = "reported"
+
+// codeRejected is the code of an event on what a gateway refused.
+const codeRejected = "rejected"
 
 // close closes messages that were freed for another try. The record names no
 // account, since its events are told here and by nobody else.
@@ -183,6 +198,13 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 		if !ok {
 			current, _ = c.o.Statuses.Current(m.ID)
 		}
+		if it.report.Status == providers.ReportRefused {
+			if proved[it] && envelope.Failed.Supersedes(current) {
+				told.add(m.Tenant, envelope.Failed, at, eventMessage(m, &it.report, envelope.Failed))
+				now[m.ID] = envelope.Failed
+			}
+			continue
+		}
 		if envelope.Submitted.Supersedes(current) {
 			if !proved[it] && it.tries < patience {
 				it.class = early
@@ -191,7 +213,7 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 			told.add(m.Tenant, envelope.Submitted, at, eventMessage(m, &it.report, envelope.Submitted))
 			current = envelope.Submitted
 		}
-		if to := wanted(it.report.Status); to.Supersedes(current) {
+		if to := wanted(it.report.Status); to != "" && to.Supersedes(current) {
 			told.add(m.Tenant, to, at, eventMessage(m, &it.report, to))
 			current = to
 		}
@@ -204,7 +226,10 @@ func eventMessage(m *journal.Member, r *providers.Report, to envelope.Status) en
 	em := m.EventMessage
 	em.Attempts++ // this one; the copy counts those before it
 	em.ProviderMessageID = r.ProviderID
-	if to == envelope.Undelivered {
+	switch to {
+	case envelope.Failed:
+		em.Error = &envelope.EventError{Code: codeRejected, ProviderCode: r.Code, Detail: r.Detail}
+	case envelope.Undelivered:
 		em.Error = &envelope.EventError{Code: string(envelope.Undelivered), ProviderCode: r.Code, Detail: r.Detail}
 	}
 	return em
@@ -233,7 +258,7 @@ func (g *gathering) add(tenant string, s envelope.Status, at time.Time, m envelo
 
 func (g *gathering) events(account string) []envelope.Event {
 	out := make([]envelope.Event, 0, len(g.groups))
-	for _, s := range []envelope.Status{envelope.Submitted, envelope.Undelivered, envelope.Delivered} {
+	for _, s := range []envelope.Status{envelope.Submitted, envelope.Failed, envelope.Undelivered, envelope.Delivered} {
 		for _, have := range g.groups {
 			if have.status != s {
 				continue

@@ -94,6 +94,9 @@ func (in *Ingest) check(account string, m *providers.Message) error {
 	if a == nil {
 		return envelope.Refuse(envelope.NoRoute, "provider", "there is no such account")
 	}
+	if in.optedOut(account, m.To) {
+		return envelope.Refuse(envelope.OptedOut, "to", "the recipient has opted out")
+	}
 	if m.Channel != "" && !slices.Contains(a.Channels, m.Channel) {
 		return &providers.Error{Class: providers.RejectedHere, Detail: "does not carry " + string(m.Channel)}
 	}

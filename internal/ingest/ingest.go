@@ -10,6 +10,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,10 @@ type Account struct {
 	Channels  []providers.Channel // beside SMS
 	// Check says whether the account can carry a message at all.
 	Check func(*providers.Message) error
+	// Abilities are words for people; see providers.Abilities.
+	Abilities []string
+	// Operations are what an operator may do or ask at its gateway.
+	Operations []providers.Operation
 }
 
 // Options is what New needs. Bus, Journal and Status are required.
@@ -70,6 +75,11 @@ type Options struct {
 	// breaker or balance; until is nil where nobody can tell. It must not block.
 	// Nil: queue.
 	Waits func(account string) (reason string, until *time.Time)
+	// OptedOut reports whether a number wants nothing from an account any more. Nil:
+	// none does.
+	OptedOut func(account, number string) bool
+	// Ask runs an operation at an account's gateway; see desk.Ask. Nil: none can be.
+	Ask func(ctx context.Context, account, operation string, args map[string]string) (json.RawMessage, error)
 	// Count counts messages for metrics: accepted, by the account in whose queue they
 	// are stored, and rejected, of no account (none). Nil: they are not counted.
 	Count func(account string, s envelope.Status, n int)
@@ -95,6 +105,8 @@ type Ingest struct {
 	down     func(account string) bool
 	waits    func(account string) (reason string, until *time.Time)
 	count    func(account string, s envelope.Status, n int)
+	optedOut func(account, number string) bool
+	ask      func(ctx context.Context, account, operation string, args map[string]string) (json.RawMessage, error)
 	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
 	now      func() time.Time
 	log      *slog.Logger
@@ -114,10 +126,13 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
-		down: o.Down, waits: o.Waits, count: o.Count,
+		down: o.Down, waits: o.Waits, count: o.Count, optedOut: o.OptedOut, ask: o.Ask,
 	}
 	if in.down == nil {
 		in.down = func(string) bool { return false }
+	}
+	if in.optedOut == nil {
+		in.optedOut = func(string, string) bool { return false }
 	}
 	if in.waits == nil {
 		in.waits = func(string) (string, *time.Time) { return "queue", nil }

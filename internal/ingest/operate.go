@@ -14,6 +14,8 @@ type ProviderView struct {
 	Up     bool   `json:"up"`
 	Paused bool   `json:"paused"`
 
+	Abilities []string `json:"abilities,omitempty"`
+
 	*ProviderDetail // operators only
 }
 
@@ -24,7 +26,7 @@ func (in *Ingest) getProviders(w http.ResponseWriter, r *http.Request) error {
 		if !t.Operator && len(t.Accounts) > 0 && !slices.Contains(t.Accounts, name) {
 			continue
 		}
-		v := ProviderView{Name: name, Type: in.accounts[name].Type, Paused: in.journal.Paused(name)}
+		v := ProviderView{Name: name, Type: in.accounts[name].Type, Paused: in.journal.Paused(name), Abilities: in.accounts[name].Abilities}
 		v.Up = !v.Paused && !in.down(name)
 		if in.operate != nil {
 			d := in.operate.Provider(r.Context(), name)
@@ -60,6 +62,6 @@ func (in *Ingest) setPaused(w http.ResponseWriter, r *http.Request, paused bool)
 		return unavailable(err)
 	}
 	in.log.InfoContext(r.Context(), "account mode set", "account", name, "paused", paused, "tenant", tenant(r.Context()).Name)
-	writeJSON(w, http.StatusOK, typeJSON, ProviderView{Name: name, Type: in.accounts[name].Type, Up: !paused, Paused: paused})
+	writeJSON(w, http.StatusOK, typeJSON, ProviderView{Name: name, Type: in.accounts[name].Type, Up: !paused, Paused: paused, Abilities: in.accounts[name].Abilities})
 	return nil
 }

@@ -41,6 +41,7 @@ type MessageResult struct {
 	Code         string          `json:"c,omitempty"`  // ours
 	ProviderCode string          `json:"pc,omitempty"` // the gateway's
 	Detail       string          `json:"d,omitempty"`
+	Taken        int             `json:"n,omitempty"` // of the whole batch, of which nobody is named; see providers.Result
 	Bill         int             `json:"b,omitempty"` // place in OutcomeDetail.Bills, counted from 1; 0: none
 }
 

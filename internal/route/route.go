@@ -5,6 +5,7 @@
 package route
 
 import (
+	"errors"
 	"hash/fnv"
 	"slices"
 
@@ -47,7 +48,8 @@ type Want struct {
 }
 
 // Choose returns the accounts to try for m, in order, never an empty list
-// without an error. The error is a *envelope.Refusal with code NoRoute.
+// without an error. The error is a *envelope.Refusal with code NoRoute, or with
+// OptedOut if check says so of any account that it may choose.
 func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, error) {
 	candidates := t.lookup(m.To)
 	if w.Provider != "" {
@@ -63,6 +65,9 @@ func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, err
 			continue
 		}
 		if err := check(a, m); err != nil {
+			if r := (*envelope.Refusal)(nil); errors.As(err, &r) && r.Code == envelope.OptedOut {
+				return nil, err // another account would only be a way around it
+			}
 			detail = "no account of its route can carry it; " + a + ": " + err.Error()
 			continue
 		}

@@ -32,7 +32,7 @@ type Query struct {
 	ProviderIDs []string  // the gateway's ids that its answer gave; none if there was no answer
 	Messages    []Message // ID, To, From and Channel of those that are still open; of the others nothing is told
 	Sent        time.Time // when the request left, by our clock
-	Accepted    int       // how many of all the answer said were taken; -1: it did not say
+	Accepted    int       // how many of all the answer said were taken; 0: it did not say
 	Size        int       // messages of the attempt, open or not
 	Cursor      string    // Found.Cursor; empty: the first page
 }
@@ -133,7 +133,8 @@ type Challenger interface {
 // for, and may be switched off by the gateway.
 type Subscriber interface {
 	// Subscribe sees to it that url is called with everything that the adapter
-	// understands, with as few requests as it needs. It returns what it changed, in
+	// understands, with as few requests as it needs; nothing if the account's options
+	// do not ask for it. It returns what it changed, in
 	// a few words, empty if all was well. Repeating it changes nothing.
 	Subscribe(ctx context.Context, url string, slot Slot) (changed string, err error)
 }

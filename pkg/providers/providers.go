@@ -99,6 +99,7 @@ type Result struct {
 	ProviderID string // the gateway's id of the message; may be empty, or shared by the batch
 	Code       string // the gateway's own code, verbatim
 	Detail     string // the gateway's own words, trimmed to 200 bytes, free of texts, numbers and secrets
+	Taken      int    // with Uncertain: how many messages of the whole batch the gateway says it took, without naming them; 0: it does not say
 	Segments   int    // as billed; 0 when the gateway does not say
 	Cost       string // as told, with its unit; empty when not told
 	Operator   string

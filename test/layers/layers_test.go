@@ -64,7 +64,7 @@ const (
 func common(more ...string) []string {
 	return append([]string{
 		"pkg/envelope", "pkg/idempotency", "pkg/ratelimit", "pkg/providers",
-		"internal/bus", "internal/journal", "internal/route", "internal/status", "internal/service", "internal/telemetry", "internal/crash",
+		"internal/bus", "internal/desk", "internal/journal", "internal/optout", "internal/route", "internal/status", "internal/service", "internal/telemetry", "internal/crash",
 	}, more...)
 }
 
@@ -85,6 +85,8 @@ func arrows() []arrow {
 		{"internal/bus/embedded", nil, "the server is a library's: nothing of ours lives in it"},
 		{"internal/bus", []string{"pkg/envelope"}, "what carries messages must not know what is done with them"},
 		{"internal/journal", []string{"internal/bus", "pkg/envelope", "pkg/idempotency"}, "the journal records what stages do and depends on none"},
+		{"internal/desk", []string{"internal/bus", "pkg/providers"}, "an operation is the adapter's: the desk only carries question and answer"},
+		{"internal/optout", []string{"internal/bus"}, "who may not be written to is one list, whoever tells of it"},
 		{"internal/route", []string{"pkg/envelope", "pkg/providers"}, "choosing a route is a pure function"},
 		{"internal/status", []string{"internal/bus", "pkg/envelope"}, "statuses are rebuilt from events and from nothing else"},
 		{"internal/crash", nil, "a place at which tests let a process die; nothing in a normal build"},

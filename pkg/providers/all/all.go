@@ -3,6 +3,8 @@
 package all
 
 import (
+	"time"
+
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/bulksmsrates"
 	"github.com/tuma-sms/tuma/pkg/providers/cloudrebue"
@@ -15,10 +17,11 @@ import (
 // configuration says otherwise.
 type Type struct {
 	New         providers.Factory
-	BaseURL     string   // the API's own
-	BatchSize   int      // recipients of one request, which is also the most
-	Rate        int      // requests a second
-	Credentials []string // keys that an account needs
+	BaseURL     string        // the API's own
+	BatchSize   int           // recipients of one request, which is also the most
+	Rate        int           // requests a second
+	Credentials []string      // keys that an account needs
+	LookUp      time.Duration // how long no report may come before a look-up; 0: it has none of its own
 }
 
 // Types returns every type by its name in the configuration. The map is the
@@ -36,6 +39,7 @@ func Types() map[string]Type {
 		"bulksmsrates": {
 			New: bulksmsrates.New, BaseURL: bulksmsrates.BaseURL, BatchSize: 10_000, Rate: 100,
 			Credentials: []string{"api_key", "api_secret", "webhook_secret"},
+			LookUp:      time.Hour, // it calls; a look-up is for calls that were lost
 		},
 		"digitalservices": {
 			New: digitalservices.New, BaseURL: digitalservices.BaseURL, BatchSize: 500, Rate: 10,

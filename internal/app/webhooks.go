@@ -1,0 +1,76 @@
+package app
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+const (
+	webhooksEvery = 10 * time.Minute // some gateways switch one off after three failures in six minutes
+	webhooksWait  = time.Minute      // for the slots and answers of one look
+)
+
+// reportsURL is where an account's reports go that have no URL of their own.
+func (k *kit) reportsURL(a *config.Account) (string, error) {
+	public, err := k.cfg.DLRCollector.PublicURL.Resolve()
+	if err != nil {
+		return "", err
+	}
+	tokens, err := callbackTokens(a)
+	if err != nil {
+		return "", err
+	}
+	at := public + "/dlr/" + url.PathEscape(a.Name)
+	if len(tokens) > 0 {
+		at += "/" + url.PathEscape(tokens[0])
+	}
+	return at, nil
+}
+
+// webhooks sees to it that a gateway calls us. One collector of the cluster does,
+// at a time.
+type webhooks struct {
+	k       *kit
+	account string
+	gateway providers.Subscriber
+	url     string // carries a secret
+	slot    providers.Slot
+}
+
+func (h *webhooks) run(ctx context.Context) error {
+	for pause(ctx, time.Second) {
+		mine, err := h.k.redis.SetNX(ctx, "tuma:webhooks-turn:"+h.account, h.k.journal.Owner(), webhooksEvery).Result()
+		if err == nil && mine && !h.k.journal.Paused(h.account) {
+			h.look(ctx)
+		}
+	}
+	return nil
+}
+
+// look asks once. Nothing depends on it but what the gateway tells on its own, so
+// a failure is told and tried again at the next turn.
+func (h *webhooks) look(ctx context.Context) {
+	looking, cancel := context.WithTimeout(ctx, webhooksWait)
+	defer cancel()
+	changed, err := h.gateway.Subscribe(looking, h.url, h.slot)
+	if err != nil {
+		if ctx.Err() == nil {
+			h.k.log.Warn("webhooks not looked after", "account", h.account, "error", err)
+		}
+		return
+	}
+	if changed == "" {
+		return
+	}
+	h.k.log.Info("webhook set", "account", h.account, "changed", changed)
+	now := time.Now().UTC()
+	e := dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}
+	if err := dlr.TellAccount(ctx, h.k.bus, e, now.String()); err != nil && ctx.Err() == nil {
+		h.k.log.Warn("account event not told", "account", h.account, "error", err)
+	}
+}

@@ -1,0 +1,63 @@
+package dlr_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// What a look-up finds of an uncertain attempt settles it: taken, taken and
+// reported on, refused; what it does not find stays as it is.
+func TestLookUpSettlesWhatIsUncertain(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"b1": {[]providers.Report{
+		{To: number(1), ProviderID: "m1", Status: providers.ReportPending},
+		{To: number(2), ProviderID: "m2", Status: providers.ReportDelivered},
+		{To: number(3), Status: providers.ReportRefused, Code: "BLACKLISTED"},
+	}, true}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 100 * time.Millisecond}})
+	span := w.queue("E", number(1), number(2), number(3), number(4))
+	in := w.intend(span)
+	w.outcome(in, 4, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain, Code: "uncertain", ProviderID: "b1", Taken: 2})
+	w.wantTold("uncertain E-0", "uncertain E-1", "uncertain E-2", "uncertain E-3", "submitted E-0", "submitted E-1", "failed E-2", "delivered E-1")
+	for i, want := range []idempotency.State{idempotency.Closed, idempotency.Closed, idempotency.Closed, idempotency.Unsettled} {
+		if s := w.journal.State(span.Key(i)); s.State != want {
+			t.Errorf("message %d is %+v", i, s)
+		}
+	}
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	q := gw.asked[0]
+	if q.BatchID != journal.BatchID(w.journal.Epoch(), in) || q.Size != 4 || len(q.Messages) != 4 || q.Accepted != 2 || q.Messages[3].To != number(4) {
+		t.Errorf("asked %+v", q)
+	}
+}
+
+// That a gateway knows nothing of a message proves nothing, and what it knows of a
+// settled one changes nothing.
+func TestLookUpThatFindsNothing(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{
+		"b1": {nil, true},
+		"b2": {[]providers.Report{{To: number(2), Status: providers.ReportRefused}, {To: number(3), Status: providers.ReportPending}}, true},
+	}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 100 * time.Millisecond}})
+	lost := w.queue("E", number(1))
+	w.outcome(w.intend(lost), 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain, ProviderID: "b1"})
+	taken := w.queue("F", number(2), number(3))
+	w.outcome(w.intend(taken), 2, idempotency.Closed, journal.MessageResult{Status: envelope.Submitted, ProviderID: "b2"})
+	w.until(func() bool {
+		gw.mu.Lock()
+		defer gw.mu.Unlock()
+		return gw.polled >= 2
+	})
+	w.wantTold("uncertain E-0", "submitted F-0", "submitted F-1")
+	if s := w.journal.State(lost.Key(0)); s.State != idempotency.Unsettled {
+		t.Errorf("E-0 is %+v", s)
+	}
+}
