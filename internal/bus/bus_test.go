@@ -112,6 +112,35 @@ func TestStopGivesBackWhatWasNotRead(t *testing.T) {
 	}
 }
 
+// The server remarks on each request that has a byte bound. Remarks must not take
+// the room of messages: what is dropped comes again after a whole ack wait.
+func TestSlowReaderMissesNothing(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	const n = 3000
+	publish(t, b, n)
+	ctx := within(t)
+	p, err := b.Pull(ctx, bus.Consumer{
+		Stream: bus.QueueStream("a"), Name: "bulk", Filters: []string{"sms.queue.a.bulk.>"}, AckWait: time.Minute, Prefetch: 20, PrefetchBytes: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	for i := range uint64(n) {
+		if i%7 == 0 {
+			time.Sleep(200 * time.Microsecond) // a slow reader is what it is about
+		}
+		m, err := p.Next(ctx)
+		if err != nil || m.Seq != i+1 {
+			t.Fatalf("message %d: %+v, %v", i+1, m, err)
+		}
+		if err := m.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestScheduleIsNeverEarlyAndCanBeCancelled(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, nil, nil)

@@ -2,10 +2,11 @@ package bus
 
 import (
 	"context"
-	"errors"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 )
 
 // Consumer describes a durable consumer. All processes that use the same Name
@@ -18,9 +19,10 @@ type Consumer struct {
 	// MaxPending is how many messages may be handed out and not settled, over
 	// all processes. Default 10,000.
 	MaxPending int
-	// Prefetch bounds what this process holds unread. Default 500 messages; the
-	// byte bound wins when set.
-	Prefetch      int
+	// Prefetch bounds how many messages this process holds unread. Default 500.
+	Prefetch int
+	// PrefetchBytes bounds what one request brings; two may be under way. A message
+	// that is larger comes alone. Default 16 MiB.
 	PrefetchBytes int
 }
 
@@ -36,7 +38,8 @@ type Msg struct {
 	Time      time.Time // when it was stored
 	Delivered uint64    // 1 is no proof that it was never handed out before
 	Pending   uint64    // how many more matched when this one left
-	raw       jetstream.Msg
+	reply     string    // where the server hears what became of it
+	nc        *nats.Conn
 }
 
 // Get returns the first value of a header, or "".
@@ -49,119 +52,59 @@ func (m *Msg) Get(key string) string {
 
 // Ack settles the message. It is sent, not confirmed: a lost ack brings the
 // message again.
-func (m *Msg) Ack() error { return m.raw.Ack() }
+func (m *Msg) Ack() error { return m.answer("+ACK") }
 
 // Nak gives the message back for another try after delay. It stays in the
 // count of pending messages until then, so delays must be short.
-func (m *Msg) Nak(delay time.Duration) error { return m.raw.NakWithDelay(delay) }
+func (m *Msg) Nak(delay time.Duration) error {
+	if delay <= 0 {
+		return m.answer("-NAK")
+	}
+	return m.answer(`-NAK {"delay":` + strconv.FormatInt(delay.Nanoseconds(), 10) + "}")
+}
 
 // InProgress starts AckWait anew.
-func (m *Msg) InProgress() error { return m.raw.InProgress() }
+func (m *Msg) InProgress() error { return m.answer("+WPI") }
 
 // Term settles a message that can never be processed. The caller has put it
 // into the dead-letter stream before.
-func (m *Msg) Term(reason string) error { return m.raw.TermWithReason(reason) }
+func (m *Msg) Term(reason string) error { return m.answer("+TERM " + reason) }
 
-func received(raw jetstream.Msg) *Msg {
-	m := &Msg{Subject: raw.Subject(), Header: Header(raw.Headers()), Data: unpacked(raw.Subject(), Header(raw.Headers()), raw.Data()), raw: raw}
-	if md, err := raw.Metadata(); err == nil {
-		m.Stream, m.Seq, m.Time = md.Stream, md.Sequence.Stream, md.Timestamp
-		m.Delivered, m.Pending = md.NumDelivered, md.NumPending
-	}
+func (m *Msg) answer(what string) error { return m.nc.Publish(m.reply, []byte(what)) }
+
+// received makes a Msg of what the server handed out. reply tells where the
+// message is from.
+func (b *Bus) received(subject string, h Header, data []byte, reply string) *Msg {
+	m := &Msg{Subject: subject, Header: h, Data: unpacked(subject, h, data), reply: reply, nc: b.nc}
+	m.place(reply)
 	return m
 }
 
-// Puller hands out a consumer's messages to one reader.
-type Puller struct {
-	b     *Bus
-	spec  Consumer
-	it    jetstream.MessagesContext
-	epoch int64
-}
-
-// Pull makes the durable consumer if it is missing and starts reading. A
-// consumer deleted while it is read is made again.
-func (b *Bus) Pull(ctx context.Context, c Consumer) (*Puller, error) {
-	p := &Puller{b: b, spec: c}
-	if err := p.open(ctx); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *Puller) open(ctx context.Context) error {
-	c := p.spec
-	cfg := jetstream.ConsumerConfig{
-		Durable: c.Name, FilterSubjects: c.Filters, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
-		AckWait: or(c.AckWait, 30*time.Second), MaxAckPending: or(c.MaxPending, 10_000), DeliverPolicy: jetstream.DeliverAllPolicy,
-	}
-	// A consumer that has to be opened anew may be that of a stream made anew.
-	s, err := p.b.fetch(ctx, c.Stream)
-	if err != nil {
-		return err
-	}
-	p.epoch = s.CachedInfo().Created.UnixNano()
-	cons, err := s.CreateOrUpdateConsumer(ctx, cfg)
-	if err != nil {
-		return typed("consumer "+c.Name, err)
-	}
-	limit := jetstream.PullMessagesOpt(jetstream.PullMaxMessages(or(c.Prefetch, 500)))
-	if c.PrefetchBytes > 0 {
-		limit = jetstream.PullMaxMessagesWithBytesLimit(or(c.Prefetch, 500), c.PrefetchBytes)
-	}
-	p.it, err = cons.Messages(limit, jetstream.PullHeartbeat(5*time.Second))
-	if err != nil {
-		return typed("consumer "+c.Name, err)
-	}
-	return nil
-}
-
-// Next blocks for the next message until ctx is done. Trouble with the server
-// is waited out. It must not be called by two goroutines at once.
-func (p *Puller) Next(ctx context.Context) (*Msg, error) {
-	for {
-		raw, err := p.it.Next(jetstream.NextContext(ctx))
-		if err == nil {
-			m := received(raw)
-			m.Epoch = p.epoch
-			return m, nil
+// place reads a reply subject: $JS.ACK, perhaps domain and account, then stream,
+// consumer, deliveries, the stream's sequence, the consumer's, time and pending.
+func (m *Msg) place(reply string) {
+	var tokens [12]string
+	n := 0
+	for token := range strings.SplitSeq(reply, ".") {
+		if n < len(tokens) {
+			tokens[n] = token
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if errors.Is(err, jetstream.ErrMsgIteratorClosed) || errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			p.it.Stop()
-			if err := p.open(ctx); err == nil {
-				continue
-			}
-		}
-		p.b.log.Warn("consumer interrupted", "stream", p.spec.Stream, "consumer", p.spec.Name, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(250 * time.Millisecond):
-		}
+		n++
 	}
-}
-
-// Stop ends reading and gives back what was prefetched and not read, to whoever
-// reads on. Where the server cannot be told, it comes again after AckWait. Stop
-// may take a second.
-func (p *Puller) Stop() {
-	p.it.Drain()
-	for {
-		raw, err := p.it.Next(jetstream.NextMaxWait(stopWithin))
-		if err != nil {
-			break
-		}
-		_ = raw.Nak() // at worst it comes later
+	from := 2
+	switch {
+	case n >= 11:
+		from = 4
+	case n != 9:
+		return
 	}
-	p.it.Stop()
+	number := func(i int) uint64 {
+		v, _ := strconv.ParseUint(tokens[from+i], 10, 64) // the server's own
+		return v
+	}
+	m.Stream, m.Delivered, m.Seq, m.Pending = tokens[from], number(2), number(3), number(6)
+	m.Time = time.Unix(0, int64(number(5)))
 }
-
-// stopWithin bounds the wait for what the server had sent before it heard that
-// nobody reads any more.
-const stopWithin = time.Second
 
 // Consume hands every message of the consumer to handle, one after the other,
 // until ctx is done. handle settles the message.

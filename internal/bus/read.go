@@ -60,7 +60,7 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 			b.log.Warn("tail interrupted", "stream", t.Stream, "error", err)
 			return typed("tail "+t.Stream, err)
 		}
-		m := received(raw)
+		m := b.received(raw.Subject(), Header(raw.Headers()), raw.Data(), raw.Reply())
 		fn(m)
 		if m.Pending == 0 {
 			tell()

@@ -25,6 +25,9 @@ var errNotCounted = errors.New("not counted")
 // came: it is asked for anew.
 var errUrgent = errors.New("urgent")
 
+// noRedis is why an account is blocked that gets no slots.
+const noRedis = "redis"
+
 // lead is how long before its slot a batch is chosen: the time an intent needs.
 const lead = 15 * time.Millisecond
 
@@ -190,7 +193,7 @@ func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, 
 		a.mu.Unlock()
 	default:
 		// Without slots nothing is sent: slower, never over the limit.
-		a.block("redis", a.d.Now().Add(250*time.Millisecond))
+		a.block(noRedis, a.d.Now().Add(250*time.Millisecond))
 	}
 	return slot, messages, err
 }

@@ -91,9 +91,10 @@ func newLane(a *account, p envelope.Priority, tenant string) *lane {
 func (l *lane) consumer() string { return string(l.priority) + "-" + l.tenant }
 
 // patience is how long a lane keeps messages for an account that cannot send,
-// before it hands them back.
-func (l *lane) patience() time.Duration {
-	if l.priority == envelope.High {
+// before it hands them back. Without Redis it is short, as the others may have it:
+// shorter than their silence by which this process would think that they have not.
+func (l *lane) patience(why string) time.Duration {
+	if l.priority == envelope.High || why == noRedis {
 		return time.Second
 	}
 	return 5 * time.Second
@@ -126,7 +127,7 @@ func (l *lane) run(take, work context.Context) {
 // waitOpen blocks while the account is stuck and nothing may move yet.
 func (l *lane) waitOpen(ctx context.Context) bool {
 	for {
-		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience()) {
+		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience(why)) {
 			return ctx.Err() == nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) {
@@ -157,9 +158,8 @@ func (l *lane) moving(since time.Time, why string) bool {
 func (l *lane) read(take, work context.Context) error {
 	p, err := l.a.b.Pull(take, bus.Consumer{
 		Stream: l.a.queue, Name: l.consumer(), AckWait: l.a.d.AckWait, MaxPending: 100_000,
-		Filters:       []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
-		Prefetch:      min(500, max(16, l.a.o.BatchSize)),         // more would keep a small backlog from the other dispatchers
-		PrefetchBytes: max(4<<20, int(l.a.b.MaxPayload())+64<<10), // below one message's size the lane would stand still
+		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
+		Prefetch: unread, PrefetchBytes: 4 << 20,
 	})
 	if err != nil {
 		return err
@@ -171,18 +171,20 @@ func (l *lane) read(take, work context.Context) error {
 	go func() { // ends the reading when the account gets stuck
 		defer close(watch)
 		for sleep(ctx, 100*time.Millisecond) {
-			if since, why := l.a.stuck(); l.a.resting() || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience()) {
+			if since, why := l.a.stuck(); l.a.resting() || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience(why)) {
 				stop()
 			}
 		}
 	}()
 	defer func() { stop(); <-watch }()
+	each := 1.0 // messages in a piece, of late
 	for l.waitRoom(ctx) {
+		p.Ahead(int(float64(l.a.ahead()) / each))
 		m, err := p.Next(ctx)
 		if err != nil {
 			return ignoreDone(ctx, err)
 		}
-		l.take(work, m)
+		each += (float64(l.take(work, m)) - each) / 8
 	}
 	return nil
 }
@@ -194,15 +196,29 @@ func ignoreDone(ctx context.Context, err error) error {
 	return err
 }
 
-// least is how much a lane's pool may hold however small the requests are: with
-// less, reader and chooser would wait for each other all the time.
-const least = 1000
+const (
+	unread = 1000 // most pieces that a lane has asked for and not read
+	pooled = 1000 // messages that a pool may hold however small the requests are, if they leave that fast
+)
 
-// waitRoom blocks while the pool holds two requests' worth.
+// ahead is how many messages a lane asks the bus for before it has room for them:
+// what the account can send in half a second, and a request's worth at least. With
+// less, requests wait for the bus; with more, a small backlog is kept from the other
+// dispatchers, and what a dead one had asked for waits for AckWait.
+func (a *account) ahead() int {
+	n := a.o.Rate * float64(a.o.BatchSize)
+	if a.o.MessageRate > 0 && (n == 0 || n > a.o.MessageRate) {
+		n = a.o.MessageRate
+	}
+	return max(a.o.BatchSize, int(n/2))
+}
+
+// waitRoom blocks while the pool holds two requests' worth, or more where small
+// requests leave fast: reader and chooser would wait for each other all the time.
 func (l *lane) waitRoom(ctx context.Context) bool {
 	for {
 		l.a.mu.Lock()
-		full := len(l.items) >= max(2*l.a.o.BatchSize, least)
+		full := len(l.items) >= max(2*l.a.o.BatchSize, min(pooled, l.a.ahead()))
 		l.a.mu.Unlock()
 		if !full {
 			return ctx.Err() == nil
@@ -216,12 +232,12 @@ func (l *lane) waitRoom(ctx context.Context) bool {
 }
 
 // take puts a piece into the pool, or deals with it at once if there is nothing
-// to send in it.
-func (l *lane) take(ctx context.Context, m *bus.Msg) {
+// to send in it. It returns how many messages the piece has.
+func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 	h := &held{l: l, msg: m}
 	if err := envelope.DecodePiece(m.Data, &h.p); err != nil || len(h.p.Messages) == 0 || h.p.Tenant != l.tenant {
 		l.a.poison(ctx, m, err)
-		return
+		return 1
 	}
 	h.place(l.a)
 	free := l.a.screen(ctx, h)
@@ -245,11 +261,10 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) {
 	a.mu.Unlock()
 	if len(free) == 0 {
 		a.settle(h)
-		return
-	}
-	if worth {
+	} else if worth {
 		a.signal()
 	}
+	return len(h.p.Messages)
 }
 
 // place sets where the submission was first stored.
