@@ -1,6 +1,10 @@
 package dlr_test
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,5 +63,32 @@ func TestLookUpThatFindsNothing(t *testing.T) {
 	w.wantTold("uncertain E-0", "submitted F-0", "submitted F-1")
 	if s := w.journal.State(lost.Key(0)); s.State != idempotency.Unsettled {
 		t.Errorf("E-0 is %+v", s)
+	}
+}
+
+// late gives no slots at first, as a limiter does that has just begun.
+type late struct {
+	mu      sync.Mutex
+	refused int
+}
+
+func (l *late) Slot(context.Context) (func() error, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused++; l.refused == 1 {
+		return nil, errors.New("not yet")
+	}
+	return func() error { return nil }, nil
+}
+
+// A look-up that gets no slot is not put off for as long as one that was answered.
+func TestLookUpWithoutASlotIsTriedSoon(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"p1": {[]providers.Report{delivered(providers.Report{To: number(1)})}, true}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: time.Hour}, limiter: &late{}})
+	w.outcome(w.intend(w.queue("E", number(1))), 1, idempotency.Closed, submitted("p1"))
+	w.wantTold("submitted E-0", "delivered E-0")
+	if strings.Contains(w.logs.String(), "look-up failed") {
+		t.Error("logged as a failure")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,12 @@ const (
 	pollWait = 2 * time.Minute // after which another collector takes a look-up over
 	maxPolls = 200_000         // batches of an account that wait for a look-up
 )
+
+// errNoSlot says that the account's limit gave no leave to ask: nothing was sent.
+var errNoSlot = errors.New("dlr: no slot for a look-up")
+
+// slotRetry is when a look-up without a slot is tried again.
+const slotRetry = 2 * time.Second
 
 // doubt is when an attempt of which nobody knows whether it was taken is first
 // looked up: before a message of high priority is tried again.
@@ -50,7 +57,9 @@ func (c *Collector) followOutcomes(ctx context.Context, a *account) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		if errors.Is(err, errNoSlot) { // a limiter that has just begun, or Redis is gone: told elsewhere
+			again = slotRetry
+		} else if err != nil {
 			c.o.Log.Warn("look-up failed", "account", a.Name, "journal", m.Seq, "error", err)
 		}
 		if again > 0 {
@@ -132,7 +141,7 @@ func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.
 	for range 5 {
 		start, serr := a.Limiter.Slot(ctx)
 		if serr != nil {
-			return found, serr
+			return found, fmt.Errorf("%w: %w", errNoSlot, serr)
 		}
 		missed := false
 		found, err = a.finder.Find(ctx, q, func() error {
@@ -141,10 +150,10 @@ func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.
 			return err
 		})
 		if !missed {
-			break
+			return found, err
 		}
 	}
-	return found, err
+	return found, fmt.Errorf("%w: %w", errNoSlot, err)
 }
 
 // learn settles what a page tells. It reports whether all of it is done with.
