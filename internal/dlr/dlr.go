@@ -147,7 +147,7 @@ func New(o Options) (*Collector, error) {
 		o.Observer = nobody{}
 	}
 	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
-	c.batches = newBatches(o.Bus, cachedMessages)
+	c.batches = newBatches(o.Bus, cachedBytes)
 	for _, in := range o.Accounts {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}
 		a.reporter, _ = in.Provider.(providers.Reporter)

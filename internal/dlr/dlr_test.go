@@ -443,9 +443,10 @@ func TestMissingReportIsTold(t *testing.T) {
 		w.until(func() bool { now, _ := w.statuses.Current("E-0"); return now == envelope.Submitted })
 	}})
 	w.wantTold("submitted E-0", "submitted E-0")
-	if m, _ := w.statuses.Message(tenant, "E-0"); m.History[len(m.History)-1].Detail != "report: none" {
-		t.Errorf("got %+v", m.History)
-	}
+	w.until(func() bool {
+		m, _ := w.statuses.Message(tenant, "E-0")
+		return m.History[len(m.History)-1].Detail == "report: none"
+	})
 }
 
 // Two collectors share the reports; each report is told by one of them.

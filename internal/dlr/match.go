@@ -3,6 +3,7 @@ package dlr
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
@@ -17,6 +18,7 @@ type item struct {
 	batch  string // proved by the URL; else empty
 	tries  int    // how often it was looked at
 	asked  bool   // the answer to a look-up: that the gateway knows the message says something
+	at     place  // what it names; zero: nothing
 
 	b     *batch // the message it was matched to
 	pos   int
@@ -27,48 +29,65 @@ type item struct {
 // request comes first, then the report.
 const early Class = "early"
 
-// find matches a report to a message and sets its class: Matched, Parked or
-// Quarantined. An error is trouble with the bus.
-func (c *Collector) find(ctx context.Context, a *account, it *item) error {
-	it.class = Parked
+// aim finds out which batch a report is of, and if its id says so which message
+// of it. It reports false if nothing but the number is left to go by.
+func (c *Collector) aim(a *account, it *item) bool {
 	id := it.batch
 	if id == "" {
 		id = it.report.BatchID
 	}
 	if id != "" {
 		if seq, ok := journal.ParseBatchID(c.o.Journal.Epoch(), id); ok {
-			return c.locate(ctx, a, it, place{seq, -1})
-		}
-		if it.batch != "" { // of a journal that is no more
-			return nil
+			it.at = place{seq, -1}
+			return true
 		}
 	}
-	if a.index == nil {
-		return nil
+	if it.batch != "" || a.index == nil || it.report.ProviderID == "" { // the URL is of a journal that is no more
+		return false
 	}
-	if p, ok := a.index.withID(it.report.ProviderID); ok && it.report.ProviderID != "" {
-		return c.locate(ctx, a, it, p)
+	var ok bool
+	it.at, ok = a.index.withID(it.report.ProviderID)
+	return ok
+}
+
+// find matches reports to messages and sets their classes: Matched, Parked or
+// Quarantined. An error is trouble with the bus.
+func (c *Collector) find(ctx context.Context, a *account, items []*item) error {
+	var aimed []uint64
+	for _, it := range items {
+		it.class = Parked
+		if c.aim(a, it) {
+			aimed = append(aimed, it.at.intent)
+		}
 	}
-	if it.report.To != "" {
-		return c.findByNumber(ctx, a, it)
+	slices.Sort(aimed)
+	batches, err := c.batches.all(ctx, a.Name, slices.Compact(aimed))
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		switch {
+		case it.at.intent != 0:
+			if b := batches[it.at.intent]; b != nil {
+				it.locate(b)
+			}
+		case it.batch == "" && a.index != nil && it.report.To != "":
+			if err := c.findByNumber(ctx, a, it); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// locate finds a report's message within a batch.
-func (c *Collector) locate(ctx context.Context, a *account, it *item, p place) error {
-	b, err := c.batches.get(ctx, a.Name, p.intent)
-	if errors.Is(err, bus.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+// locate finds a report's message within its batch.
+func (it *item) locate(b *batch) {
+	p := it.at
 	it.b, it.pos, it.class = b, p.pos, Matched
 	r := &it.report
-	switch numbered := b.byNumber[r.To]; {
+	switch {
 	case r.MessageID != "":
-		pos, ok := b.byID[r.MessageID]
+		pos, ok := b.withID(r.MessageID)
 		if it.pos = pos; !ok {
 			it.class = b.missing()
 		}
@@ -78,20 +97,23 @@ func (c *Collector) locate(ctx context.Context, a *account, it *item, p place) e
 		}
 	case r.To == "" && len(b.members) == 1:
 		it.pos = 0
-	case len(numbered) == 1:
-		it.pos = numbered[0]
-	case len(numbered) > 1:
-		it.class = Parked
 	default:
-		it.class = b.missing()
+		switch numbered := b.withNumber(r.To); len(numbered) {
+		case 0:
+			it.class = b.missing()
+		case 1:
+			it.pos = int(numbered[0])
+		default:
+			it.class = Parked
+		}
 	}
-	if it.class == Matched && r.To != "" && b.members[it.pos].Found && b.members[it.pos].To != r.To {
+	switch {
+	case it.class != Matched:
+	case !b.found(it.pos):
+		it.class = Parked
+	case r.To != "" && b.to(it.pos) != r.To:
 		it.class = Quarantined
 	}
-	if it.class == Matched && !b.members[it.pos].Found {
-		it.class = Parked
-	}
-	return nil
 }
 
 // missing is the class of a report that names no message of a batch of which
@@ -127,8 +149,9 @@ func (c *Collector) findByNumber(ctx context.Context, a *account, it *item) erro
 		if err != nil {
 			return err
 		}
-		for _, pos := range b.byNumber[it.report.To] {
-			id := b.members[pos].ID
+		for _, at := range b.withNumber(it.report.To) {
+			pos := int(at)
+			id := b.id(pos)
 			sent, waits := c.waits(b, pos, id)
 			if !sent || met[id] {
 				continue
@@ -174,11 +197,7 @@ func (c *Collector) numbers(ctx context.Context, a *account, seq uint64) ([]stri
 	if err != nil {
 		return nil, false, err
 	}
-	out := make([]string, 0, len(b.byNumber))
-	for n := range b.byNumber {
-		out = append(out, n)
-	}
-	return out, b.whole, nil
+	return b.numbers(), b.whole, nil
 }
 
 // wanted is the status that a report asks for; empty: none.

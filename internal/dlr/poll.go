@@ -181,10 +181,13 @@ func (c *Collector) learn(ctx context.Context, a *account, b *batch, reports []p
 // open are the messages of a batch that wait for a report.
 func (c *Collector) open(b *batch) []providers.Message {
 	var out []providers.Message
-	for i := range b.members {
-		m := &b.members[i]
-		if current, ok := c.o.Statuses.Current(m.ID); m.Found && (!ok || !current.Final()) {
-			out = append(out, providers.Message{ID: m.ID, To: m.To})
+	for pos := range b.members {
+		if !b.found(pos) {
+			continue
+		}
+		id := b.id(pos)
+		if current, ok := c.o.Statuses.Current(id); !ok || !current.Final() {
+			out = append(out, providers.Message{ID: id, To: b.to(pos)})
 		}
 	}
 	return out

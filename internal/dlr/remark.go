@@ -15,8 +15,8 @@ import (
 func (c *Collector) remark(ctx context.Context, a *account, its []*item) error {
 	var events []envelope.Event
 	for _, it := range its {
-		m := &it.b.members[it.pos]
-		status, _ := c.o.Statuses.Current(m.ID)
+		id := it.b.id(it.pos)
+		status, _ := c.o.Statuses.Current(id)
 		if status == "" || status == envelope.Accepted || status == envelope.Scheduled {
 			// The answer to the request has not been told yet.
 			it.class = Unsaid
@@ -26,13 +26,13 @@ func (c *Collector) remark(ctx context.Context, a *account, its []*item) error {
 			}
 			continue
 		}
-		id := journal.EventID("w", a.Name, m.ID, it.report.Code)
-		if c.remarked.has(id) {
+		eventID := journal.EventID("w", a.Name, id, it.report.Code)
+		if c.remarked.has(eventID) {
 			continue
 		}
 		e := envelope.Event{
-			ID: id, Time: c.o.Now().UTC(), Tenant: m.Tenant, Status: status, Provider: a.Name, Detail: envelope.Remark + it.report.Code,
-			Messages: []envelope.EventMessage{eventMessage(m, &it.report, "")},
+			ID: eventID, Time: c.o.Now().UTC(), Tenant: it.b.tenant(it.pos), Status: status, Provider: a.Name, Detail: envelope.Remark + it.report.Code,
+			Messages: []envelope.EventMessage{it.message("")},
 		}
 		events = append(events, e)
 	}

@@ -23,21 +23,26 @@ const patience = 6
 // class; those that are Matched are done with. An error is trouble with the
 // bus: everything may be settled again.
 func (c *Collector) settle(ctx context.Context, a *account, items []item) error {
-	var found, remarks []*item
+	asking := make([]*item, 0, len(items))
 	for i := range items {
 		it := &items[i]
-		remark := it.report.Status == providers.ReportUnknown && it.report.Code != ""
-		if wanted(it.report.Status) == "" && !remark && !it.proves() {
+		if wanted(it.report.Status) == "" && !it.remarks() && !it.proves() {
 			it.class = Unsaid // kept where it is; it changes nothing
 			continue
 		}
-		if err := c.find(ctx, a, it); err != nil {
-			return err
-		}
+		asking = append(asking, it)
+	}
+	if err := c.find(ctx, a, asking); err != nil {
+		return err
+	}
+	var remarks []*item
+	found := asking[:0]
+	for _, it := range asking {
 		switch {
-		case it.class == Matched && remark:
+		case it.class != Matched:
+		case it.remarks():
 			remarks = append(remarks, it)
-		case it.class == Matched:
+		default:
 			found = append(found, it)
 		}
 	}
@@ -68,6 +73,11 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 // taken, or that it was not.
 func (it *item) proves() bool {
 	return it.asked && (it.report.Status == providers.ReportPending || it.report.Status == providers.ReportRefused)
+}
+
+// remarks reports whether a report says a word that no table knows.
+func (it *item) remarks() bool {
+	return it.report.Status == providers.ReportUnknown && it.report.Code != ""
 }
 
 // tell publishes events and lets them count at once.
@@ -186,22 +196,22 @@ func (c *Collector) close(ctx context.Context, a *account, its []*item) error {
 // changes are the events that the found reports bring about: `submitted` where
 // nobody has told it, then what the reports say, if it may follow what is known.
 func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []envelope.Event {
-	var told gathering
-	at := c.o.Now().UTC()               // what a report had to wait for was told before
-	now := map[string]envelope.Status{} // as it will be after these events
+	told := gathering{size: min(len(found), envelope.MaxEventMessages)}
+	at := c.o.Now().UTC()                               // what a report had to wait for was told before
+	now := make(map[string]envelope.Status, len(found)) // as it will be after these events
 	for _, it := range found {
 		if it.class != Matched {
 			continue
 		}
-		m := &it.b.members[it.pos]
-		current, ok := now[m.ID]
+		id := it.b.id(it.pos)
+		current, ok := now[id]
 		if !ok {
-			current, _ = c.o.Statuses.Current(m.ID)
+			current, _ = c.o.Statuses.Current(id)
 		}
 		if it.report.Status == providers.ReportRefused {
 			if proved[it] && envelope.Failed.Supersedes(current) {
-				told.add(m.Tenant, envelope.Failed, at, eventMessage(m, &it.report, envelope.Failed))
-				now[m.ID] = envelope.Failed
+				told.add(it.b.tenant(it.pos), envelope.Failed, at, it.message(envelope.Failed))
+				now[id] = envelope.Failed
 			}
 			continue
 		}
@@ -210,34 +220,39 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 				it.class = early
 				continue
 			}
-			told.add(m.Tenant, envelope.Submitted, at, eventMessage(m, &it.report, envelope.Submitted))
+			told.add(it.b.tenant(it.pos), envelope.Submitted, at, it.message(envelope.Submitted))
 			current = envelope.Submitted
 		}
 		if to := wanted(it.report.Status); to != "" && to.Supersedes(current) {
-			told.add(m.Tenant, to, at, eventMessage(m, &it.report, to))
+			told.add(it.b.tenant(it.pos), to, at, it.message(to))
 			current = to
 		}
-		now[m.ID] = current
+		now[id] = current
 	}
 	return told.events(a.Name)
 }
 
-func eventMessage(m *journal.Member, r *providers.Report, to envelope.Status) envelope.EventMessage {
-	em := m.EventMessage
+// message is what events tell of the message that a report was matched to, if it
+// made it to.
+func (it *item) message(to envelope.Status) envelope.EventMessage {
+	em := it.b.message(it.pos)
 	em.Attempts++ // this one; the copy counts those before it
-	em.ProviderMessageID = r.ProviderID
+	em.ProviderMessageID = it.report.ProviderID
 	switch to {
 	case envelope.Failed:
-		em.Error = &envelope.EventError{Code: codeRejected, ProviderCode: r.Code, Detail: r.Detail}
+		em.Error = &envelope.EventError{Code: codeRejected, ProviderCode: it.report.Code, Detail: it.report.Detail}
 	case envelope.Undelivered:
-		em.Error = &envelope.EventError{Code: string(envelope.Undelivered), ProviderCode: r.Code, Detail: r.Detail}
+		em.Error = &envelope.EventError{Code: string(envelope.Undelivered), ProviderCode: it.report.Code, Detail: it.report.Detail}
 	}
 	return em
 }
 
 // gathering makes as few events as it can. They come out in the order in which
 // statuses may follow one another, so one message may be in several.
-type gathering struct{ groups []*group }
+type gathering struct {
+	groups []*group
+	size   int // of the first group, which mostly is the only one
+}
 
 type group struct {
 	tenant   string
@@ -253,7 +268,9 @@ func (g *gathering) add(tenant string, s envelope.Status, at time.Time, m envelo
 			return
 		}
 	}
-	g.groups = append(g.groups, &group{tenant, s, at, []envelope.EventMessage{m}})
+	list := make([]envelope.EventMessage, 0, g.size)
+	g.size = 0 // there may be as many tenants as messages
+	g.groups = append(g.groups, &group{tenant, s, at, append(list, m)})
 }
 
 func (g *gathering) events(account string) []envelope.Event {
