@@ -16,47 +16,6 @@ import (
 	"github.com/tuma-sms/tuma/internal/simulator"
 )
 
-// arrivals are the instants at which the gateway read requests' headers.
-func (a *acct) arrivals() []time.Time {
-	var out []time.Time
-	for e := range a.sim.Ledger().Each(a.typ) {
-		out = append(out, e.Time)
-	}
-	return out
-}
-
-// within checks that no half-open window ever held more requests than its limit,
-// by the kernel's time of their arrival where it tells one, and says what it saw
-// by that and by the gateway's own reading.
-func (a *acct) within(t *testing.T, limit int, window time.Duration) string {
-	t.Helper()
-	most, ledger := a.most(window)
-	if most > limit {
-		t.Errorf("%s: %d requests within %s, the limit is %d", a.name, most, window, limit)
-	}
-	if ledger > limit {
-		return fmt.Sprintf("%d (%d as the gateway, late itself, came to read them)", most, ledger)
-	}
-	return strconv.Itoa(most)
-}
-
-func (a *acct) most(window time.Duration) (most, ledger int) {
-	ledger = a.sim.Ledger().MaxInWindow(a.typ, window)
-	at := a.socks.arrived()
-	if len(at) == 0 {
-		return ledger, ledger
-	}
-	slices.SortFunc(at, time.Time.Compare)
-	from := 0
-	for i := range at {
-		for at[i].Sub(at[from]) >= window {
-			from++
-		}
-		most = max(most, i-from+1)
-	}
-	return most, ledger
-}
-
 // messagesWithin is the same for messages.
 func (a *acct) messagesWithin(t *testing.T, limit int, window time.Duration) int {
 	t.Helper()
@@ -115,6 +74,14 @@ func (a *acct) firstSeen() map[string]time.Time {
 // calm says from what share of late timers on the machine was too busy with
 // something else for a judgement of speed.
 const calm = 0.003
+
+// excuse says why a figure of speed was not judged.
+func excuse(late float64) string {
+	if late > calm {
+		return fmt.Sprintf(" (not judged: %s of plain timers were late)", percent(late))
+	}
+	return ""
+}
 
 // timers watches whether plain timers keep their time, in a process of its own
 // that has no more rights to the processors than the dispatchers.

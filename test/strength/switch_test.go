@@ -2,7 +2,6 @@ package strength
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -98,8 +97,8 @@ func redisDies(t *testing.T) {
 	eventually(t, 10*time.Second, "it sends", func() (bool, any) { return a.requests() > n+20, a.requests() })
 	from, timers := time.Now(), watchTimers(c.t)
 	pass(t, time.Duration(size(10, 3))*time.Second)
-	use := a.use(from, time.Now())
-	figure(t, "use without Redis", "reported", "%s%s", percent(use), excuse(timers.share()))
+	late := timers.share()
+	a.used(t, "one of them sends, without Redis", from, time.Now(), late)
 	if k := c.owners(from, time.Now()); k != 1 {
 		t.Errorf("%d dispatchers sent without Redis", k)
 	}
@@ -133,9 +132,8 @@ func redisGoneForOne(t *testing.T) {
 	pass(t, time.Second)
 	from, timers := time.Now(), watchTimers(c.t)
 	pass(t, time.Duration(size(12, 5))*time.Second)
-	to := time.Now()
-	use := a.use(from, to)
-	figure(t, "Redis gone for one of 3 dispatchers: who sends", fmt.Sprint(len(others)), "%d, %s used%s", c.owners(from, to), percent(use), excuse(timers.share()))
+	to, late := time.Now(), timers.share()
+	a.used(t, "Redis gone for one of 3 dispatchers: the others send", from, to, late)
 	if k := c.owners(from, to); k != len(others) {
 		t.Errorf("%d dispatchers sent while one was cut off from Redis", k)
 	}
@@ -247,7 +245,8 @@ func throttled(t *testing.T) {
 		n := a.requests()
 		eventually(t, 10*time.Second, "sending goes on", func() (bool, any) { return time.Now().After(until) && a.requests() > n+20, a.requests() })
 		early, last := 0, time.Duration(0)
-		for _, x := range a.arrivals() {
+		arrived, _ := a.arrivals()
+		for _, x := range arrived {
 			if since := x.Sub(at); since > 0 && x.Before(until) {
 				early, last = early+1, since
 			}
@@ -281,10 +280,8 @@ func slowGateway(t *testing.T) {
 	urgent, _ := c.paced(a, 10, n, func(i int) env {
 		return env{"to": number(ke, 5_000_000+i), "from": "ACME", "text": "Your code", "priority": "high"}
 	})
-	use, late := a.use(from, time.Now()), timers.share()
-	figure(t, "a gateway that takes 2 s to answer", "≥ 97% used", "%s; urgent messages p99 %s%s", percent(use), ms(percentile(urgent, 0.99)), excuse(late))
-	if use < 0.97 && late <= calm {
-		t.Errorf("%s used on a machine that had the time", percent(use))
-	}
+	late := timers.share()
+	a.used(t, "a gateway that takes 2 s to answer", from, time.Now(), late)
+	report(t, "urgent messages meanwhile", 150*time.Millisecond+slotOf(a), urgent, late)
 	a.within(t, a.limit, time.Second)
 }
