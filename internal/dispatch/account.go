@@ -119,6 +119,7 @@ func (a *account) pump(take, work context.Context) {
 	// A limiter that is new to its Redis stays shut for some seconds. Asked now, it
 	// is open by the time that the first message comes.
 	a.pace.ready(take)
+	defer a.pace.leave(work)
 	for {
 		highOnly, ok := a.waitReady(take)
 		if !ok {
@@ -140,8 +141,9 @@ func (a *account) pump(take, work context.Context) {
 		}
 		crash.At("dispatch.after-slot")
 		b := a.choose(a.d.Now(), messages, highOnly)
-		if len(b.items) == 0 { // the slot is lost: what was waiting has expired or was cancelled
+		if len(b.items) == 0 { // what was waiting has expired or was cancelled
 			finish(errNotCounted)
+			a.o.Slots.Unused(take, slot)
 			a.release(work, b)
 			continue
 		}

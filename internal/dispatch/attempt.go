@@ -52,6 +52,7 @@ func (a *account) attempt(ctx context.Context, b batch, slot ratelimit.Slot, fin
 	t := &attempt{a: a, batch: b, finish: finish}
 	if !t.intend(ctx) {
 		finish(errNotCounted)
+		a.o.Slots.Unused(ctx, slot)
 		t.searched(ctx, nil)
 		return
 	}
@@ -157,6 +158,7 @@ func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 		if slot.Usable(time.Now()) {
 			return ctx.Err() // nobody would read the answer
 		}
+		t.a.o.Slots.Unused(ctx, slot)
 		if time.Since(t.asked) > startWithin {
 			return errLeaseOver
 		}

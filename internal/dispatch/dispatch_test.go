@@ -607,9 +607,26 @@ func TestBacklogInTheQueueLeasesSlotsAhead(t *testing.T) {
 	}
 }
 
+// giving counts what is given back to a limiter.
+type giving struct {
+	dispatch.Slots
+	unused, left atomic.Int32
+}
+
+func (g *giving) Unused(ctx context.Context, sl ratelimit.Slot) {
+	g.unused.Add(1)
+	g.Slots.Unused(ctx, sl)
+}
+
+func (g *giving) Leave(ctx context.Context) error {
+	g.left.Add(1)
+	return g.Slots.Leave(ctx)
+}
+
 // A connection that takes its time makes the request miss its slot: nothing
-// leaves in it, and the next slot is used for the request as it is, at once and
-// without blame.
+// leaves in it, it is given up for others, and the next slot is used for the
+// request as it is, at once and without blame. A dispatcher that ends gives up
+// what it leased ahead.
 func TestSlotMissedAtTheSocketIsGivenUp(t *testing.T) {
 	r := newRig(t, "a")
 	g := newGateway(10)
@@ -621,11 +638,18 @@ func TestSlotMissedAtTheSocketIsGivenUp(t *testing.T) {
 		}
 	}
 	r.queue(r.piece("e", 0, 5))
-	r.dispatcher("d1", r.account("a", g))
+	acct := r.account("a", g)
+	slots := &giving{Slots: acct.Slots}
+	acct.Slots = slots
+	stop := r.dispatcher("d1", acct)
 	r.until("submitted", func() bool { return r.count(envelope.Submitted) == 5 })
 	eachOnce(t, g, 5)
 	if n := dials.Load(); n != 1 {
 		t.Errorf("%d tries, want one that waits for another slot", n)
+	}
+	stop()
+	if unused, left := slots.unused.Load(), slots.left.Load(); unused != 1 || left != 1 {
+		t.Errorf("%d slots given up, left %d times, want one each", unused, left)
 	}
 	if got := r.reasons(); len(got) != 0 {
 		t.Errorf("the gateway was blamed: %q", got)

@@ -25,7 +25,9 @@ import (
 // Slots hands out the instants at which requests may start.
 type Slots interface {
 	Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error)
-	Ready(ctx context.Context) error // whether there would be any; takes none
+	Ready(ctx context.Context) error               // whether there would be any; takes none
+	Unused(ctx context.Context, sl ratelimit.Slot) // gives up one in which nothing started; once
+	Leave(ctx context.Context) error               // gives up what was leased ahead
 	Pause(ctx context.Context, d time.Duration) error
 }
 

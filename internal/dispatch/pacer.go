@@ -103,6 +103,13 @@ func (p *pacer) ready(ctx context.Context) bool {
 	return err == nil
 }
 
+// leave gives Redis's slots that are leased and not needed to the others.
+func (p *pacer) leave(ctx context.Context) {
+	if err := p.a.o.Slots.Leave(ctx); err != nil {
+		p.a.d.Log.Debug("slots not given up", "account", p.a.o.Name, "error", err)
+	}
+}
+
 // pause stops the account for everybody who can hear of it.
 func (p *pacer) pause(ctx context.Context, d time.Duration) error {
 	if p.a.o.Alone != nil {

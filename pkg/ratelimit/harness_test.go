@@ -170,6 +170,8 @@ func (l *ledger) check(requests, messages int, per time.Duration) error {
 type sender struct {
 	slots interface {
 		Next(ctx context.Context, messages, backlog int) (Slot, error)
+		Unused(ctx context.Context, sl Slot)
+		Leave(ctx context.Context) error
 	}
 	messages func() int
 	backlog  func() int
@@ -196,11 +198,16 @@ func (s sender) send(ctx context.Context, l *ledger, end time.Time) error {
 			}
 			if now := time.Now(); sl.Usable(now) {
 				l.add(now, m)
+			} else {
+				s.slots.Unused(ctx, sl)
 			}
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if err := s.slots.Leave(ctx); err != nil && !errors.Is(err, ErrUnavailable) {
+		return err
 	}
 	return nil
 }

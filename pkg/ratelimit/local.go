@@ -53,6 +53,12 @@ func (l *Local) Next(ctx context.Context, messages, _ int) (Slot, error) {
 // Ready is Slots.Ready: here slots are always to be had.
 func (l *Local) Ready(context.Context) error { return nil }
 
+// Unused and Leave do nothing: what was taken is lost.
+func (l *Local) Unused(context.Context, Slot) {}
+
+// Leave is Slots.Leave.
+func (l *Local) Leave(context.Context) error { return nil }
+
 // Pause stops the account for d; a longer pause stays. It never fails.
 func (l *Local) Pause(_ context.Context, d time.Duration) error {
 	l.mu.Lock()

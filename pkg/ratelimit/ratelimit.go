@@ -68,9 +68,11 @@ type Options struct {
 
 // Slot is the right to start one request, once.
 type Slot struct {
-	At   time.Time // not before (local monotonic clock)
-	late time.Duration
-	now  func() time.Time
+	At      time.Time // not before (local monotonic clock)
+	instant int64     // by Redis's clock, in microseconds
+	lot     int64     // what it was granted with; 0: it is not from Redis
+	late    time.Duration
+	now     func() time.Time
 }
 
 // Usable reports whether the request may start at now: not before At, and not

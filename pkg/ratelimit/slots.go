@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -50,8 +51,8 @@ const discards = 3
 // Redis has forgotten what the hour or the day has used, and grants the full
 // count once more within it (one whose clock jumps ahead skips as much of it);
 // the pause after a 429 is forgotten too. A clock that jumps ahead by less than
-// a few round trips goes unnoticed. Slots that nobody uses are lost, not handed
-// back.
+// a few round trips goes unnoticed. Slots that a process took to its death are
+// lost.
 //
 // An account whose limits are all spaced (requests, windows up to a minute)
 // costs about 13 calls a second and busy process, whatever the rate: 75 ms of
@@ -68,6 +69,8 @@ type Slots struct {
 	lock chan struct{} // holds one token; a mutex that honours contexts
 	// The rest belongs to the holder of lock.
 	kept    []Slot    // leased for the next calls, earliest first
+	lot     int64     // the number of the last lease ...
+	unused  int64     // ... and the instant from which on nobody uses it; Redis is told in the next call
 	next    time.Time // no slot before this is free, as far as we know
 	paused  time.Time // what this process was told; Redis may know of a longer pause
 	reset   bool      // the next call shall put the account into quarantine
@@ -154,6 +157,52 @@ func (s *Slots) Ready(ctx context.Context) error {
 	return err
 }
 
+// Unused gives up a slot in which no request was started, nor will be. If nobody was
+// granted a later one it is not lost: the next slot lies where that one did, or now.
+// At one request a second that is the difference between a moment's delay and a
+// second. Of counted limits, what it counted for stays counted.
+func (s *Slots) Unused(ctx context.Context, sl Slot) {
+	if sl.lot == 0 {
+		return // of another limiter
+	}
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+		s.giveUp(sl)
+	case <-ctx.Done():
+	}
+}
+
+// giveUp notes the slot if it is the last of the last lease, as far as the others
+// are given up. It belongs to the holder of the lock.
+func (s *Slots) giveUp(sl Slot) {
+	if sl.lot == s.lot && sl.instant+s.plan.step.Microseconds() == s.unused {
+		s.unused, s.next = sl.instant, sl.At
+	}
+}
+
+// giveUpKept does it with all that is kept.
+func (s *Slots) giveUpKept() {
+	for _, sl := range slices.Backward(s.kept) {
+		s.giveUp(sl)
+	}
+	s.kept = nil
+}
+
+// Leave gives up what was leased for later calls, and tells Redis: for a process
+// that ends while others have a backlog.
+func (s *Slots) Leave(ctx context.Context) error {
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.giveUpKept()
+	_, _, err := s.lease(ctx, 0, 0, 0)
+	return err
+}
+
 // Pause stops the account for d, in all processes; a longer pause stays. What
 // others hold on lease (100 ms of slots at most) still goes. This process stops
 // even if Redis cannot be told, which the ErrUnavailable then says.
@@ -189,6 +238,7 @@ func (s *Slots) take(ctx context.Context, messages, backlog int) (Slot, time.Tim
 			if !sl.passed(now) {
 				return sl, time.Time{}, nil
 			}
+			s.giveUp(sl)
 		}
 		lead := s.lead(backlog)
 		if wake := s.next.Add(-lead); wake.After(now) {
@@ -230,7 +280,7 @@ func (s *Slots) lease(ctx context.Context, messages, want int, lead time.Duratio
 	if err != nil {
 		return time.Time{}, 0, err
 	}
-	if len(got) != 4 {
+	if len(got) != 5 {
 		return time.Time{}, 0, fmt.Errorf("%w: answer of %d numbers", ErrUnavailable, len(got))
 	}
 	received := s.o.Now()
@@ -245,8 +295,11 @@ func (s *Slots) lease(ctx context.Context, messages, want int, lead time.Duratio
 	switch code {
 	case codeGranted:
 		s.next = at.Add(time.Duration(granted) * s.plan.step)
-		if took <= s.o.Jitter {
-			s.keep(at, granted, min(s.o.MaxLate, s.o.Jitter-took))
+		if granted > 0 {
+			s.keep(at, got[2], granted, got[4], min(s.o.MaxLate, s.o.Jitter-took))
+		}
+		if took > s.o.Jitter {
+			s.giveUpKept()
 		}
 		return time.Time{}, took, nil
 	case codeEarly, codeFull:
@@ -258,10 +311,14 @@ func (s *Slots) lease(ctx context.Context, messages, want int, lead time.Duratio
 	}
 }
 
-func (s *Slots) keep(at time.Time, granted int, late time.Duration) {
-	for i := range granted {
-		s.kept = append(s.kept, Slot{At: at.Add(time.Duration(i) * s.plan.step), late: late, now: s.o.Now})
+// keep adds the slots of a lot from at on, which is the given instant of Redis's
+// clock.
+func (s *Slots) keep(at time.Time, instant int64, granted int, lot int64, late time.Duration) {
+	for range granted {
+		s.kept = append(s.kept, Slot{At: at, instant: instant, lot: lot, late: late, now: s.o.Now})
+		at, instant = at.Add(s.plan.step), instant+s.plan.step.Microseconds()
 	}
+	s.lot, s.unused = lot, instant
 }
 
 // jumped reports whether Redis's clock has run ahead since the last call by more
@@ -281,7 +338,7 @@ func (s *Slots) args(now time.Time, messages, want int, lead time.Duration) []an
 	if s.reset {
 		reset = 1
 	}
-	args := []any{s.plan.step.Microseconds(), want, lead.Microseconds(), s.o.Ahead.Microseconds(), s.plan.hold.Microseconds(), reset}
+	args := []any{s.plan.step.Microseconds(), want, lead.Microseconds(), s.o.Ahead.Microseconds(), s.plan.hold.Microseconds(), reset, s.lot, s.unused}
 	for _, c := range s.plan.counts {
 		if c.zone == nil {
 			args = append(args, "slide", c.most, c.weight(messages), c.width.Microseconds(), c.span, 0, 0)

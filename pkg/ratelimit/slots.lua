@@ -1,12 +1,13 @@
 -- Grants request slots. Everything is in whole microseconds of this server's clock,
 -- written with %.0f, because a number of 16 digits is not printed exactly everywhere.
 --
--- KEYS[1]   state: run, last, tat, open, pause, and the sum of each sliding count by its key
--- KEYS[2..] counted windows, each described by seven ARGV from ARGV[7] on:
+-- KEYS[1]   state: run, last, tat, open, pause, lot, and the sum of each sliding count by its key
+-- KEYS[2..] counted windows, each described by seven ARGV from ARGV[9] on:
 --           'slide', most, weight, width, span, 0, 0
 --           'day', most, weight and the starts of four days
--- ARGV      step, want, lead, ahead, hold, reset
--- Returns   {code, clock, instant, granted}
+-- ARGV      step, want, lead, ahead, hold, reset, lot, from: the slots of that lot from that
+--           instant on were not used, nor will be
+-- Returns   {code, clock, instant, granted, lot}
 local GRANTED, EARLY, FULL, PAUSED, QUARANTINED = 0, 1, 2, 3, 4
 local SKEW = 5 * 1000000 -- the other side's midnight may be so far from ours
 
@@ -24,10 +25,11 @@ local clock = tonumber(t[1]) * 1000000 + tonumber(t[2])
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'unknown'
 
-local h = redis.call('HMGET', state, 'run', 'last', 'tat', 'open', 'pause')
+local h = redis.call('HMGET', state, 'run', 'last', 'tat', 'open', 'pause', 'lot')
 local last, tat = tonumber(h[2] or 0), tonumber(h[3] or 0)
-local open, pause = tonumber(h[4] or 0), tonumber(h[5] or 0)
+local open, pause, lot = tonumber(h[4] or 0), tonumber(h[5] or 0), tonumber(h[6] or 0)
 local back = last - clock -- how far the clock has gone back
+local new = math.max(lot + 1, clock) -- what is granted together is a lot; no two have one number
 
 if h[1] ~= run or back > hold or reset then
   if not h[1] then -- sums are gone: so must be what they sum
@@ -35,16 +37,23 @@ if h[1] ~= run or back > hold or reset then
   end
   if back > hold then pause = pause - back end
   open = clock + hold
-  redis.call('HSET', state, 'run', run, 'last', int(clock), 'tat', '0', 'open', int(open), 'pause', int(pause))
-  return {QUARANTINED, clock, open, 0}
+  redis.call('HSET', state, 'run', run, 'last', int(clock), 'tat', '0', 'open', int(open), 'pause', int(pause), 'lot', int(new))
+  return {QUARANTINED, clock, open, 0, 0}
 end
-if back > 0 then return {EARLY, clock, last, 0} end
-if open > clock then return {QUARANTINED, clock, open, 0} end
-if pause > clock then return {PAUSED, clock, pause, 0} end
-if want == 0 then return {GRANTED, clock, math.max(tat, clock), 0} end -- asks only whether there would be any
+if back > 0 then return {EARLY, clock, last, 0, 0} end
+if open > clock then return {QUARANTINED, clock, open, 0, 0} end
+if pause > clock then return {PAUSED, clock, pause, 0, 0} end
+-- What is given back is granted again, if it is the end of the last lot. That lot is then
+-- over: a call that comes twice gives back once.
+if lot > 0 and tonumber(ARGV[7]) == lot and tonumber(ARGV[8]) < tat then
+  tat = tonumber(ARGV[8])
+  redis.call('HSET', state, 'tat', int(tat), 'lot', int(new))
+  new = new + 1
+end
+if want == 0 then return {GRANTED, clock, math.max(tat, clock), 0, 0} end -- asks only whether there would be any
 
 local first = math.max(tat, clock)
-if first > clock + lead then return {EARLY, clock, first - lead, 0} end
+if first > clock + lead then return {EARLY, clock, first - lead, 0, 0} end
 
 -- slide drops what has left the window that ends at first, and returns the instant at
 -- which there is room (0: now) and a function that takes it.
@@ -108,15 +117,15 @@ end
 local take = {}
 for i = 2, #KEYS do
   local a = {}
-  local from = 7 * (i - 1)
-  for j = 1, 6 do a[j] = tonumber(ARGV[from + j]) end
-  local window = ARGV[from] == 'day' and day or slide
+  local at = 7 * (i - 1) + 2
+  for j = 1, 6 do a[j] = tonumber(ARGV[at + j]) end
+  local window = ARGV[at] == 'day' and day or slide
   local free
   free, take[#take + 1] = window(KEYS[i], a[1], a[2], a[3], a[4], a[5], a[6])
-  if free > 0 then return {FULL, clock, free, 0} end
+  if free > 0 then return {FULL, clock, free, 0, 0} end
 end
 for _, f in ipairs(take) do f() end
 
 local granted = math.min(want, math.floor((clock + ahead - first) / step) + 1)
-redis.call('HSET', state, 'last', int(clock), 'tat', int(first + granted * step))
-return {GRANTED, clock, first, granted}
+redis.call('HSET', state, 'last', int(clock), 'tat', int(first + granted * step), 'lot', int(new))
+return {GRANTED, clock, first, granted, new}

@@ -79,6 +79,66 @@ func TestReadyTakesNone(t *testing.T) {
 	})
 }
 
+// A slot that was missed, or leased and not needed, is not lost if it was the last:
+// the next lies where it did, or now.
+func TestUnusedSlotsMoveOn(t *testing.T) {
+	inWorld(t, perSecond(1), func(t *testing.T, w *world, s *Slots) {
+		rdb := w.client()
+		defer rdb.Close()
+		other := mustNew(t, rdb, s.o)
+		next := func(s *Slots) Slot {
+			t.Helper()
+			sl, err := s.Next(t.Context(), 1, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sl
+		}
+		sl := next(s)
+		time.Sleep(time.Until(sl.At) + 50*time.Millisecond)
+		if sl.Usable(time.Now()) {
+			t.Fatal("not missed")
+		}
+		s.Unused(t.Context(), sl)
+		again := next(s)
+		if !again.Usable(time.Now()) {
+			t.Errorf("the next slot lies %v ahead", time.Until(again.At))
+		}
+		s.Unused(t.Context(), again)
+		s.Unused(t.Context(), again) // once is enough, twice is nothing
+		if err := s.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		used := next(other)
+		if !used.Usable(time.Now()) {
+			t.Errorf("another process's next slot lies %v ahead", time.Until(used.At))
+		}
+		s.Unused(t.Context(), again) // somebody else's by now
+		if sl := next(s); sl.At.Sub(used.At) < s.plan.step {
+			t.Errorf("%v between two slots, one that was used was granted again", sl.At.Sub(used.At))
+		}
+	})
+}
+
+// Who leaves with slots leased ahead leaves them to the others.
+func TestLeaveGivesBack(t *testing.T) {
+	inWorld(t, perSecond(100), func(t *testing.T, w *world, s *Slots) {
+		rdb := w.client()
+		defer rdb.Close()
+		sl, err := s.Next(t.Context(), 1, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := mustNew(t, rdb, s.o).Next(t.Context(), 1, 1)
+		if gap := got.At.Sub(sl.At); err != nil || gap != s.plan.step {
+			t.Errorf("the next slot %v after the only one that was used: %v", gap, err)
+		}
+	})
+}
+
 func TestPauseHoldsForAll(t *testing.T) {
 	inWorld(t, perSecond(100), func(t *testing.T, w *world, s *Slots) {
 		rdb := w.client()
