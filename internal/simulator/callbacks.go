@@ -96,6 +96,25 @@ func (q *reporter) reset() {
 	q.queue = nil
 }
 
+// drop forgets the reports that are due on a request, by its id.
+func (q *reporter) drop(batchID string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	kept := q.queue[:0]
+	for _, d := range q.queue {
+		if d.m.b.id != batchID {
+			kept = append(kept, d)
+		}
+	}
+	dropped := len(q.queue) - len(kept)
+	clear(q.queue[len(kept):])
+	q.queue = kept
+	heap.Init(&q.queue)
+	if dropped > 0 {
+		q.sim.ledger.report(SMSBox, func(c *ReportCounts) { c.Planned -= dropped })
+	}
+}
+
 // next takes the first report that is due, or tells how long until one is.
 func (q *reporter) next() (*dueReport, time.Duration) {
 	q.mu.Lock()

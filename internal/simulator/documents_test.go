@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -75,7 +76,8 @@ func TestDocumentedLookups(t *testing.T) {
 		`","delivery_date":"2020-01-01 00:00:00","sender_id":1,"phone_numbers":["+33612345678"]}`}.do(s)
 	message := number64(at(parse(t, created.Body.String()), "message_id"))
 	sms := number64(at(parse(t, created.Body.String()), "sms_ids", "+33612345678", 1))
-	sent := request{typ: SMSBox, path: "/send_sms", body: one(s, SMSBox).body}.do(s)
+	scheduled := time.Now().UTC().Add(time.Hour).Format("2006-01-02 15:04")
+	sent := request{typ: SMSBox, path: "/send_sms", body: strings.Replace(one(s, SMSBox).body, "{", `{"schedule_time": "`+scheduled+`",`, 1)}.do(s)
 	box := strings.TrimPrefix(at(parse(t, sent.Body.String()), "data").(string), "message_id:")
 	if !regexp.MustCompile(`^sms-[0-9]{14}[0-9a-f]{20}$`).MatchString(box) {
 		t.Errorf("SMSBox id %q has not the documented form", box)
@@ -89,8 +91,8 @@ func TestDocumentedLookups(t *testing.T) {
 		{"scheduler delete sms", SMSScheduler, "DELETE", "/sms/" + sms, "", "smsscheduler/delete_sms.answer.json"},
 		{"scheduler delete message", SMSScheduler, "DELETE", "/message/" + message, "", "smsscheduler/delete_message.answer.json"},
 		{"smsbox balance", SMSBox, "GET", "/query_sms_balance", "", "smsbox/balance.answer.json"},
-		{"smsbox change", SMSBox, "GET", "/change_sms_info?message_id=" + box, "", "smsbox/change.answer.json"},
-		{"smsbox change unknown", SMSBox, "GET", "/change_sms_info?message_id=sms-1", "", "smsbox/change.403.json"},
+		{"smsbox change", SMSBox, "GET", "/change_sms_info?scheduled_status=0&message_id=" + box, "", "smsbox/change.answer.json"},
+		{"smsbox change unknown", SMSBox, "GET", "/change_sms_info?scheduled_status=0&message_id=sms-1", "", "smsbox/change.403.json"},
 		{"smsbox names", SMSBox, "GET", "/query_sender_names", "", "smsbox/names.answer.json"},
 		{"smsbox request name", SMSBox, "POST", "/request_sender_name", `{"senderid":"NEW","sample_content":"orders on their way"}`, "smsbox/request_name.answer.json"},
 		{"smsbox request name twice", SMSBox, "POST", "/request_sender_name", `{"senderid":"NEW","sample_content":"orders on their way"}`, "smsbox/request_name.409.json"},

@@ -118,6 +118,13 @@ func (l *Ledger) accepted(e *entry, b *batch) {
 	}
 }
 
+// shows notes the request that e is a command about, as it is now.
+func (l *Ledger) shows(e *entry, b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.batch = b
+}
+
 // conclude notes the answer, before it is given, and writes the line.
 func (l *Ledger) conclude(c *call, r reply, whole bool) {
 	l.mu.Lock()

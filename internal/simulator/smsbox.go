@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,9 @@ type smsBox struct {
 	sim   *Simulator
 	shelf shelf
 	names smsBoxNames
+
+	mu      sync.Mutex
+	waiting map[string]*smsBoxPlan // requests that were scheduled, by id
 }
 
 const (
@@ -23,7 +27,7 @@ const (
 )
 
 func newSMSBox(s *Simulator) *smsBox {
-	return &smsBox{sim: s}
+	return &smsBox{sim: s, waiting: map[string]*smsBoxPlan{}}
 }
 
 // smsBoxWords are the texts of the error table, in its own words.
@@ -160,12 +164,9 @@ func (g *smsBox) send(c *call) reply {
 	}
 	b := &batch{}
 	if req.ScheduleTime != "" {
-		at, err := time.Parse("2006-01-02 15:04", req.ScheduleTime)
-		if err != nil {
-			return smsBoxError(http.StatusBadRequest, 117)
-		}
-		if b.sendAt = at.Sub(g.sim.start); b.sendAt < c.at {
-			return smsBoxError(http.StatusBadRequest, 112)
+		var code int
+		if b.sendAt, code = g.due(c, req.ScheduleTime); code != 0 {
+			return smsBoxError(http.StatusBadRequest, code)
 		}
 	}
 	for _, to := range req.Recipients {
@@ -179,6 +180,9 @@ func (g *smsBox) send(c *call) reply {
 	id := uuid(SMSBox, g.sim.seed, c.entry.seq)
 	b.id = "sms-" + g.sim.wall(c.at).Format("20060102150405") + strings.ReplaceAll(id, "-", "")[12:]
 	c.accept(&g.shelf, b)
+	if req.ScheduleTime != "" {
+		g.wait(b, req)
+	}
 	return smsBoxOK(http.StatusOK, "Message Scheduled Successfully", "message_id:"+b.id)
 }
 
@@ -188,21 +192,6 @@ func (g *smsBox) balance(c *call) reply {
 		money = 0
 	}
 	return smsBoxOK(http.StatusOK, "Operation processed successfully", []map[string]int{{"balance_money": money}})
-}
-
-// change answers change_sms_info, which changes nothing here: the ledger shows
-// that it was called, and nobody who only wants a report should call it.
-func (g *smsBox) change(c *call) reply {
-	id := c.req.URL.Query().Get("message_id")
-	if id == "" {
-		return smsBoxError(http.StatusBadRequest, 104)
-	}
-	for _, b := range g.shelf.all() {
-		if b.id == id {
-			return smsBoxOK(http.StatusOK, "Message "+id+" Updated Successfully!", "message_id:"+id)
-		}
-	}
-	return smsBoxOK(http.StatusForbidden, "Message "+id+" not found", nil).because("403")
 }
 
 func (g *smsBox) failure(_ *call, status int) reply {
@@ -239,4 +228,9 @@ func (g *smsBox) id(m message) string { return m.b.id }
 
 func (g *smsBox) batchID(b *batch) string { return b.id }
 
-func (g *smsBox) forget() { g.shelf.clear() }
+func (g *smsBox) forget() {
+	g.shelf.clear()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.waiting)
+}

@@ -115,12 +115,9 @@ func (b *batch) addSMSBox(req smsBoxRequest, to smsBoxTo) int {
 	if !ok || magic(n).refuse != "" {
 		return 101
 	}
-	name := string(to.Name)
-	switch {
-	case name == "" || name == "null" || name[0] == '{' || name[0] == '[':
-		return 104
-	case name[0] == '"' && json.Unmarshal(to.Name, &name) != nil:
-		return 113
+	name, code := smsBoxToName(to)
+	if code != 0 {
+		return code
 	}
 	if _, ok := gsm7(name); !ok {
 		return 110
@@ -128,4 +125,16 @@ func (b *batch) addSMSBox(req smsBoxRequest, to smsBoxTo) int {
 	b.recipients = append(b.recipients, recipient{number: n, from: *req.SourceAddr,
 		text: strings.ReplaceAll(*req.Message, smsBoxNameMarker, name)})
 	return 0
+}
+
+// smsBoxToName reads a recipient_name, a string or a number.
+func smsBoxToName(to smsBoxTo) (name string, code int) {
+	name = string(to.Name)
+	switch {
+	case name == "" || name == "null" || name[0] == '{' || name[0] == '[':
+		return "", 104
+	case name[0] == '"' && json.Unmarshal(to.Name, &name) != nil:
+		return "", 113
+	}
+	return name, 0
 }

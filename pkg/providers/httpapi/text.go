@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -141,6 +142,33 @@ func OnlyMessageOptions(m *providers.Message, known ...string) error {
 		}
 	}
 	return nil
+}
+
+// ScheduledAtOption is the option of a message that hands it over now, for the
+// gateway to send later: an RFC 3339 time.
+const ScheduledAtOption = "scheduled_at"
+
+// ScheduledAt returns the time of that option, zero when m has none. It refuses
+// what is no time, and one at which the message has expired: a gateway that holds
+// it would send it all the same.
+func ScheduledAt(m *providers.Message) (time.Time, error) {
+	given, ok := m.Options[ScheduledAtOption]
+	if !ok {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, given)
+	switch {
+	case err != nil:
+		return time.Time{}, &providers.Error{
+			Class: providers.Rejected, Code: string(envelope.InvalidEnvelope),
+			Detail: ScheduledAtOption + " is no time like 2026-12-01T08:00:00Z",
+		}
+	case !m.ExpiresAt.IsZero() && !at.Before(m.ExpiresAt):
+		return time.Time{}, &providers.Error{
+			Class: providers.Rejected, Code: string(envelope.CodeExpired), Detail: ScheduledAtOption + " is not before the message expires",
+		}
+	}
+	return at, nil
 }
 
 // BatchSize returns the recipients of one request: what the account asks for,

@@ -10,7 +10,7 @@ import (
 // FuzzSend feeds the parser of answers. Seeds are the fixtures' answers. Nothing
 // may panic, and what holds of every Send must hold.
 func FuzzSend(f *testing.F, s Suite) {
-	for _, x := range fixtures(f, s.Dir, "send", ".response.http") {
+	for _, x := range fixtures(f, s.Dir, s.sendDir(), ".response.http") {
 		r := x.response(f)
 		f.Add(r.status, r.body)
 	}

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"testing"
@@ -49,9 +50,11 @@ func (s Suite) eachFixture(t *testing.T, folder, mark string, run func(*testing.
 	return all
 }
 
+func (s Suite) sendDir() string { return cmp.Or(s.SendDir, "send") }
+
 func (s Suite) testSendFixtures(t *testing.T) {
 	verbatim := false
-	s.eachFixture(t, "send", ".response.http", func(t *testing.T, f fixture) {
+	s.eachFixture(t, s.sendDir(), ".response.http", func(t *testing.T, f fixture) {
 		accepted := s.replaySend(t, f)
 		verbatim = verbatim || accepted && f.source["kind"] != "constructed"
 	})

@@ -70,6 +70,7 @@ type Suite struct {
 	Credentials map[string]string // canaries: no error may ever repeat one of these values
 	Options     map[string]any
 	Dir         string
+	SendDir     string // folder of the send fixtures, of accounts with another format; empty: send
 	Features    Features
 
 	// Message returns the i-th sample message; all of them share a group key and

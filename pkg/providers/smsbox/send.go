@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
@@ -17,28 +19,53 @@ const jsonType = "application/json"
 
 // sendRequest is the body of send_sms.
 type sendRequest struct {
-	Sender     string      `json:"source_addr"`
-	Schedule   string      `json:"schedule_time"` // empty: "the message will be immediately deliveried"
-	Encoding   string      `json:"encoding"`
-	Text       string      `json:"message"`
-	Recipients []recipient `json:"recipients"`
+	XMLName    xml.Name    `json:"-" xml:"sms"`
+	Sender     string      `json:"source_addr" xml:"source_addr"`
+	Schedule   string      `json:"schedule_time" xml:"schedule_time"` // empty: "the message will be immediately deliveried"
+	Encoding   string      `json:"encoding" xml:"encoding"`           // the XML sample has none; code 118 wants one
+	Text       string      `json:"message" xml:"message"`
+	Recipients []recipient `json:"recipients" xml:"recipients>recipient"`
 }
 
 type recipient struct {
-	Name string `json:"recipient_name"`
-	To   string `json:"dest_addr"`
+	Name string `json:"recipient_name" xml:"recipient_name"`
+	To   string `json:"dest_addr" xml:"dest_addr"`
+}
+
+// minuteFrom returns the minute, since 1970, that t is in, or the next when it has
+// begun: a schedule may be late, never early.
+func minuteFrom(t time.Time) int64 { return (t.Unix() + 59) / 60 }
+
+// scheduleTime writes a minute as "GMT+0 timezone. Format (yyyy-mm-dd hh:mm)".
+func scheduleTime(minute int64) string {
+	return time.Unix(minute*60, 0).UTC().Format("2006-01-02 15:04")
+}
+
+// schedule is the schedule_time of a request that leaves now. What is due goes at
+// once; a minute that is about to begin is put off by one, as a time in the past
+// (code 112) would cost the whole request.
+func (p *provider) schedule(minute int64) string {
+	now := p.now().Unix()
+	if minute*60 <= now {
+		return ""
+	}
+	return scheduleTime(max(minute, now/60+2))
 }
 
 // Send implements providers.Provider. An answer speaks of the whole request:
 // either every message is Accepted, under one id, or err says why none is.
 func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Result, error) {
-	body, named, err := compose(b.Messages)
+	body, named, err := p.compose(b.Messages)
 	if err != nil {
 		return nil, err
 	}
+	kind := jsonType
+	if p.xml {
+		kind = xmlType
+	}
 	resp, err := p.http.Do(ctx, httpapi.Request{
 		Method: http.MethodPost, Path: "/send_sms",
-		Header: p.header, ContentType: jsonType, Body: body, Start: b.Start, Fence: b.Fence,
+		Header: p.header, ContentType: kind, Body: body, Start: b.Start, Fence: b.Fence,
 	})
 	if err != nil {
 		return nil, err
@@ -60,27 +87,29 @@ var errMixed = errors.New("smsbox: messages of different group keys in one batch
 
 // compose returns the request's body, and whether each recipient has a name of
 // its own in the text.
-func compose(messages []providers.Message) (body []byte, named bool, err error) {
+func (p *provider) compose(messages []providers.Message) (body []byte, named bool, err error) {
 	var shared wire
 	recipients := make([]recipient, len(messages))
 	for i := range messages {
-		w, err := write(&messages[i])
+		w, name, err := write(&messages[i])
 		if err != nil {
 			return nil, false, alone(err, len(messages))
 		}
 		if i == 0 {
 			shared = w
 		}
-		if w.sender != shared.sender || w.text != shared.text {
+		if w != shared {
 			return nil, false, &providers.Error{Class: providers.RejectedHere, Bisect: true, Err: errMixed}
 		}
-		named = named || w.name != ""
-		if w.name == "" {
-			w.name = strconv.Itoa(i + 1) // not marked optional; the document's own samples count too
+		named = named || name != "" && !strings.EqualFold(name, receiverName)
+		if name == "" {
+			name = strconv.Itoa(i + 1) // not marked optional; the document's own samples count too
 		}
-		recipients[i] = recipient{w.name, messages[i].To}
+		recipients[i] = recipient{name, messages[i].To}
 	}
-	body, err = httpapi.JSON(sendRequest{shared.sender, "", "0", shared.text, recipients})
+	body, err = p.encode(&sendRequest{
+		Sender: shared.sender, Schedule: p.schedule(shared.minute), Encoding: "0", Text: shared.text, Recipients: recipients,
+	})
 	return body, named, err
 }
 
@@ -105,6 +134,9 @@ type answer struct {
 // readAnswer reads an answer. One with its code inside of data ({"data":
 // {"code": 124, …}}) is brought to the common shape.
 func readAnswer(body []byte) (answer, bool) {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+		return readXML(body)
+	}
 	var a answer
 	if err := decode(body, &a); err != nil {
 		return answer{}, false
@@ -145,6 +177,7 @@ func (p *provider) failure(resp *httpapi.Response, a answer, n int, named bool) 
 	e := p.classify(resp, a)
 	e.Status, e.Code, e.Detail = resp.Status, httpapi.Word(string(a.Code)), httpapi.Trim(a.Message+a.Error)
 	if m, known := meanings[e.Code]; known && m.class == e.Class {
+		e.Need = m.need
 		e.Bisect = m.scope == ofMessage || m.scope == ofText && named
 	}
 	e.Bisect = e.Bisect && n > 1

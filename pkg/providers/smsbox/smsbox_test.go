@@ -2,12 +2,15 @@ package smsbox_test
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -23,7 +26,7 @@ func suite() providertest.Suite {
 		New:         smsbox.New,
 		Credentials: map[string]string{"api_key": "canary-key", "api_secret": "canary-secret"},
 		Dir:         "testdata",
-		Features:    providertest.Features{Reports: true, Inbound: true, Balance: true},
+		Features:    providertest.Features{Reports: true, Inbound: true, Balance: true, Desk: true},
 		Accept: func(*http.Request, []byte) string {
 			return `{"status": true, "code": 200, "message": "Message Scheduled Successfully", "data": "message_id:sms-1",}`
 		},
@@ -35,8 +38,16 @@ func suite() providertest.Suite {
 }
 
 func TestConformance(t *testing.T) { providertest.Run(t, suite()) }
-func FuzzSend(f *testing.F)        { providertest.FuzzSend(f, suite()) }
-func FuzzReports(f *testing.F)     { providertest.FuzzReports(f, suite()) }
+
+// TestConformanceXML is the same with an account whose requests are XML.
+func TestConformanceXML(t *testing.T) {
+	s := suite()
+	s.SendDir, s.Options = "send-xml", map[string]any{"format": "xml"}
+	providertest.Run(t, s)
+}
+
+func FuzzSend(f *testing.F)    { providertest.FuzzSend(f, suite()) }
+func FuzzReports(f *testing.F) { providertest.FuzzReports(f, suite()) }
 
 const (
 	printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_abcdefghijklmnopqrstuvwxyz{|}~"
@@ -62,7 +73,11 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func account(t interface{ Fatal(...any) }, transport http.RoundTripper) providers.Provider {
-	p, err := smsbox.New(providers.Options{Credentials: suite().Credentials, Transport: transport, Now: providertest.Now})
+	return accountWith(t, transport, nil)
+}
+
+func accountWith(t interface{ Fatal(...any) }, transport http.RoundTripper, options map[string]any) providers.Provider {
+	p, err := smsbox.New(providers.Options{Credentials: suite().Credentials, Options: options, Transport: transport, Now: providertest.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +109,7 @@ func TestCodes(t *testing.T) {
 		200: {unsure, false, false}, 129: {unsure, false, false}, 403: {ill, false, false}, 500: {unsure, false, false}, 400: {here, true, true},
 	}
 	for code, w := range table {
-		for _, shape := range []string{`{"code": %d}`, `{"status": false, "code": "%d",}`, `{"data": {"code": %d, "message": "x"}}`} {
+		for _, shape := range []string{`{"code": %d}`, `{"status": false, "code": "%d",}`, `{"data": {"code": %d, "message": "x"}}`, `<response><code>%d</code></response>`} {
 			answer := fmt.Sprintf(shape, code)
 			if code == 200 {
 				answer = `{"status": false, "code": 200}`
@@ -107,7 +122,7 @@ func TestCodes(t *testing.T) {
 				}
 				_, err := account(t, &answering{status: 200, answer: answer}).Send(t.Context(), b)
 				var e *providers.Error
-				if !errors.As(err, &e) || e.Class != w.class || e.Bisect != bisect {
+				if !errors.As(err, &e) || e.Class != w.class || e.Bisect != bisect || (e.Need == providers.NeedBalance) != (code == 102) {
 					t.Errorf("%s to %d messages: got %+v, want %v, bisect %v", answer, n, e, w.class, bisect)
 				}
 			}
@@ -174,9 +189,16 @@ func TestCheck(t *testing.T) {
 		"backtick":         {with(func(m *providers.Message) { m.Text = "`" }), providers.RejectedHere},
 		"tab":              {with(func(m *providers.Message) { m.Text = "a\tb" }), providers.RejectedHere},
 		"emoji in a value": {with(func(m *providers.Message) { m.Text = "{{x}}"; m.Variables = map[string]string{"x": "😀"} }), providers.RejectedHere},
-		"token":            {with(func(m *providers.Message) { m.Text = "Hi " + token }), providers.RejectedHere},
-		"token in case":    {with(func(m *providers.Message) { m.Text = "Hi [{ReceiverName}]" }), providers.RejectedHere},
-		"token by value":   {with(func(m *providers.Message) { m.Text = "[{{{x}}}]"; m.Variables = map[string]string{"x": "RECEIVERNAME"} }), providers.RejectedHere},
+		"token":            {with(func(m *providers.Message) { m.Text = "Hi " + token }), 0},
+		"token in case":    {with(func(m *providers.Message) { m.Text = "Hi [{ReceiverName}]" }), 0},
+		"two spellings":    {with(func(m *providers.Message) { m.Text = "Hi [{ReceiverName}], " + token }), providers.RejectedHere},
+		"token by value":   {with(func(m *providers.Message) { m.Text = "[{{{x}}}]"; m.Variables = map[string]string{"x": "RECEIVERNAME"} }), 0},
+		"scheduled":        {with(func(m *providers.Message) { m.Options = map[string]string{"scheduled_at": "2026-03-04T09:00:00+03:00"} }), 0},
+		"no time":          {with(func(m *providers.Message) { m.Options = map[string]string{"scheduled_at": "tomorrow"} }), providers.Rejected},
+		"too late": {with(func(m *providers.Message) {
+			m.Options, m.ExpiresAt = map[string]string{"scheduled_at": "2026-03-04T09:00:00Z"}, time.Date(2026, 3, 4, 9, 0, 0, 0, time.UTC)
+		}), providers.Rejected},
+		"another's option": {with(func(m *providers.Message) { m.Options = map[string]string{"link_id": "1"} }), providers.RejectedHere},
 		"missing variable": {with(func(m *providers.Message) { m.Text = "{{x}}"; m.Variables = map[string]string{} }), providers.Rejected},
 		"literal braces":   {with(func(m *providers.Message) { m.Text = "{{x}}" }), 0},
 		"empty":            {with(func(m *providers.Message) { m.Text = "" }), providers.Rejected},
@@ -197,7 +219,7 @@ func TestCheck(t *testing.T) {
 func TestRefusedIsNeverSent(t *testing.T) {
 	t.Parallel()
 	transport := &answering{status: 200, answer: `{"status": true, "code": 200}`}
-	b := &providers.Batch{ID: "b", Messages: []providers.Message{message(0, "Hello", nil), message(1, "Hello "+token, nil)}}
+	b := &providers.Batch{ID: "b", Messages: []providers.Message{message(0, "Hello", nil), message(1, "Hell\u00f6", nil)}}
 	_, err := account(t, transport).Send(t.Context(), b)
 	var e *providers.Error
 	if !errors.As(err, &e) || e.Class != providers.RejectedHere || !e.Bisect || transport.calls != 0 {
@@ -219,7 +241,8 @@ func TestArrivesAsMeant(t *testing.T) {
 	words := rapid.Map(rapid.SliceOfN(part, 0, 6), func(p []string) string { return strings.Join(p, "") })
 	rapid.Check(t, func(t *rapid.T) {
 		transport := &answering{status: 200, answer: `{"status": true, "code": 200}`}
-		p := account(t, transport)
+		format := rapid.SampledFrom([]string{"json", "xml"}).Draw(t, "format")
+		p := accountWith(t, transport, map[string]any{"format": format})
 		text := words.Draw(t, "text")
 		groups := map[string][]providers.Message{}
 		want := map[string]string{}
@@ -235,40 +258,48 @@ func TestArrivesAsMeant(t *testing.T) {
 			if m.Variables != nil {
 				want[m.To], _ = envelope.Render(m.Text, m.Variables)
 			}
-			if strings.Contains(strings.ToUpper(want[m.To]), token) || strings.Trim(want[m.To], printable+"\n\r") != "" {
+			if strings.Trim(want[m.To], printable+"\n\r") != "" {
 				t.Fatalf("Check passed %q", want[m.To])
 			}
 			groups[p.GroupKey(&m)] = append(groups[p.GroupKey(&m)], m)
 		}
-		got := map[string]string{}
+		got, careless := map[string]string{}, map[string]string{} // by a gateway that minds case, and by one that does not
 		for _, messages := range groups {
 			if _, err := p.Send(t.Context(), &providers.Batch{ID: "b", Messages: messages}); err != nil {
 				t.Fatal(err)
 			}
-			deliver(t, transport.body, got)
+			deliver(t, format, transport.body, regexp.MustCompile(regexp.QuoteMeta(token)), got)
+			deliver(t, format, transport.body, regexp.MustCompile("(?i)"+regexp.QuoteMeta(token)), careless)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		if diff := cmp.Diff(want, careless); diff != "" {
 			t.Fatal(diff)
 		}
 	})
 }
 
-func deliver(t *rapid.T, body []byte, got map[string]string) {
+func deliver(t *rapid.T, format string, body []byte, token *regexp.Regexp, got map[string]string) {
 	var sent struct {
-		Message    string
+		Message    string `xml:"message"`
 		Recipients []struct {
-			Name string `json:"recipient_name"`
-			To   string `json:"dest_addr"`
-		}
+			Name string `json:"recipient_name" xml:"recipient_name"`
+			To   string `json:"dest_addr" xml:"dest_addr"`
+		} `xml:"recipients>recipient"`
 	}
-	if err := json.Unmarshal(body, &sent); err != nil {
+	decode := json.Unmarshal
+	if format == "xml" {
+		decode = xml.Unmarshal
+	}
+	if err := decode(body, &sent); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range sent.Recipients {
 		if r.Name == "" {
 			t.Fatal("a recipient without a name")
 		}
-		got[r.To] = strings.ReplaceAll(sent.Message, token, r.Name)
+		got[r.To] = token.ReplaceAllLiteralString(sent.Message, r.Name)
 	}
 }
 
@@ -315,4 +346,17 @@ func FuzzInbound(f *testing.F) {
 			t.Fatalf("half an inbound message: %+v, answer %s", in, answer)
 		}
 	})
+}
+
+func between(s, start, end string) string {
+	_, s, _ = strings.Cut(s, start)
+	s, _, _ = strings.Cut(s, end)
+	return s
+}
+
+// FuzzSendXML feeds the parser of answers in XML.
+func FuzzSendXML(f *testing.F) {
+	s := suite()
+	s.SendDir, s.Options = "send-xml", map[string]any{"format": "xml"}
+	providertest.FuzzSend(f, s)
 }
