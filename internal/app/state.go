@@ -157,9 +157,9 @@ func (o *operate) waits(account string) (reason string, until *time.Time) {
 	switch why {
 	case journal.IllBreaker, "unavailable":
 		return "breaker", until
-	case journal.IllAccount:
+	case journal.IllAccount, journal.IllBalance:
 		return "balance", until
-	case "rate", "redis":
+	case "rate", "redis", journal.IllQuota:
 		return "rate", until
 	}
 	switch {

@@ -60,6 +60,8 @@ func TestWaitingSaysWhy(t *testing.T) {
 		"an open breaker, none tries":  {[]dispatch.State{{Breaker: "open"}}, "", "breaker", false},
 		"out of reach":                 {[]dispatch.State{{Blocked: "unavailable", Until: soon}}, "", "breaker", true},
 		"no balance":                   {[]dispatch.State{{Blocked: "account", Until: soon}}, "", "balance", true},
+		"no money":                     {nil, journal.IllBalance, "balance", true},
+		"nothing more today":           {[]dispatch.State{{Blocked: "quota", Until: soon}}, "", "rate", true},
 		"a block that is over":         {[]dispatch.State{{Blocked: "rate", Until: time.Now().Add(-time.Minute)}}, "", "queue", false},
 		"only the journal knows":       {nil, journal.IllAccount, "balance", true},
 		"the journal knows until when": {[]dispatch.State{{Blocked: "breaker", Until: time.Now()}}, journal.IllBreaker, "breaker", true},

@@ -280,6 +280,22 @@ func (a *account) block(why string, until time.Time) {
 	}
 }
 
+// refusal is the reason for which a gateway refuses the account as such, whatever
+// it is sent; empty: it does not. A day's allowance that is used up comes as a 429
+// and is no pacing: the account is ill until tomorrow, and others may carry what
+// waits for it.
+func refusal(class providers.Class, e *providers.Error) string {
+	switch {
+	case class == providers.Throttled && e.Need == providers.NeedQuota:
+		return journal.IllQuota
+	case class == providers.Misconfigured && e.Need == providers.NeedBalance:
+		return journal.IllBalance
+	case class == providers.Misconfigured:
+		return journal.IllAccount
+	}
+	return ""
+}
+
 // after takes a request's class into account: what the whole account does next.
 func (a *account) after(ctx context.Context, class providers.Class, e *providers.Error) {
 	now := a.d.Now()
@@ -287,28 +303,29 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	if e != nil {
 		wait = e.RetryAfter
 	}
-	switch class {
-	case providers.Throttled:
+	refused := refusal(class, e)
+	switch {
+	case refused != "":
+		// Every further request would be refused, and some gateways lock an account
+		// after five. Look again in a minute, or when the gateway says.
+		a.d.Log.Error("account refused", "account", a.o.Name, "reason", refused, "status", e.Status, "code", e.Code, "detail", e.Detail)
+		wait = max(wait, time.Minute)
+		a.block(refused, now.Add(wait))
+		a.found(refused, wait)
+	case class == providers.Throttled:
 		wait = max(wait, time.Second)
 		if err := a.pace.pause(ctx, wait); err != nil {
 			a.d.Log.Warn("pause not shared", "account", a.o.Name, "error", err)
 		}
 		a.block("rate", now.Add(wait))
-	case providers.Misconfigured:
-		// Credentials or balance: every further request would be refused, and some
-		// gateways lock an account after five. Look again in a minute.
-		a.d.Log.Error("account refused", "account", a.o.Name, "status", e.Status, "code", e.Code, "detail", e.Detail)
-		wait = max(wait, time.Minute)
-		a.block(journal.IllAccount, now.Add(wait))
-		a.found(journal.IllAccount, wait)
-	case providers.Unavailable:
+	case class == providers.Unavailable:
 		a.mu.Lock()
 		a.failures++
 		backoff := min(time.Second<<min(a.failures-1, 9), 5*time.Minute)
 		a.mu.Unlock()
 		a.block("unavailable", now.Add(max(wait, backoff/2+rand.N(backoff/2))))
 	}
-	a.d.Observer.Mode(a.o.Name, "account", class == providers.Misconfigured)
+	a.d.Observer.Mode(a.o.Name, "account", refused != "")
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch class {
@@ -327,7 +344,7 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 			a.ramp = 0
 		}
 	}
-	if a.tripped.Swap(false) || class == providers.Misconfigured {
+	if a.tripped.Swap(false) || refused != "" {
 		a.ramp, a.ill = 1, true // the others know, and the next request is a probe
 	}
 	if e != nil {

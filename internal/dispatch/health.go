@@ -70,7 +70,7 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 // unblock ends a block that somebody else's finding had caused.
 func (a *account) unblock() {
 	a.mu.Lock()
-	if a.blockedWhy == journal.IllBreaker || a.blockedWhy == journal.IllAccount {
+	if a.blockedWhy == journal.IllBreaker || journal.Refused(a.blockedWhy) {
 		a.blockedUntil, a.blockedSince = time.Time{}, time.Time{}
 	}
 	a.mu.Unlock()

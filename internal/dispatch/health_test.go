@@ -67,6 +67,33 @@ func TestOpenBreakerIsSharedAndProbed(t *testing.T) {
 	}
 }
 
+// A day's allowance that is used up parks the account until the next day: it is
+// not asked again, and what waits goes where it can.
+func TestUsedUpQuotaParksTheAccount(t *testing.T) {
+	r := newRig(t, "a", "b")
+	daily, other := newGateway(10), newGateway(10)
+	daily.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return nil, &providers.Error{Class: providers.Throttled, Status: 429, RetryAfter: 16 * time.Hour, Need: providers.NeedQuota}
+	}
+	moving := r.piece("e", 0, 5)
+	moving.Priority, moving.Route = envelope.High, []string{"b"}
+	r.queue(moving)
+	r.queue(r.piece("f", 10, 5)) // has nowhere else to go
+	r.dispatcher("d1", r.account("a", daily, func(a *dispatch.Account) { a.Concurrency = 1 }), r.account("b", other))
+	r.until("those that can have moved", func() bool { return r.count(envelope.Submitted) == 5 })
+	if n := daily.requests(); n != 1 {
+		t.Errorf("%d requests to an account that takes nothing more today", n)
+	}
+	if got := r.reasons(); len(got) != 1 || got[0] != "quota" {
+		t.Errorf("told %q", got)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.status) != 5 || len(r.dead) != 0 {
+		t.Errorf("told of %d messages, %d dead letters; those that wait are to be left alone", len(r.status), len(r.dead))
+	}
+}
+
 // Wrong credentials or an empty balance burn nothing and are asked about seldom.
 func TestRefusedAccountWaitsWithoutBurningAnything(t *testing.T) {
 	r := newRig(t, "a")

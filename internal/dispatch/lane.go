@@ -148,8 +148,7 @@ func (a *account) resting() bool {
 // what the gateway is to blame for moves anything: not our own Redis, not a
 // pause, not the rate.
 func (l *lane) moving(since time.Time, why string) bool {
-	switch why {
-	case journal.IllBreaker, journal.IllAccount, "unavailable":
+	if why == journal.IllBreaker || why == "unavailable" || journal.Refused(why) {
 		return !since.IsZero() && l.a.d.Now().Sub(since) >= l.moveAfter()
 	}
 	return false

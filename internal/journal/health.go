@@ -10,9 +10,17 @@ import (
 // What Record.Reason says in a health record.
 const (
 	IllBreaker = "breaker" // its breaker is open: it answers nothing that can be trusted
-	IllAccount = "account" // it refuses the account: credentials, permission, balance
+	IllAccount = "account" // it refuses the account: credentials, permission, or it does not say
+	IllBalance = "balance" // it refuses the account until there is more money
+	IllQuota   = "quota"   // the day's allowance is used up
 	Well       = "well"
 )
+
+// Refused reports whether an account is ill because its gateway refuses it, for
+// one reason or another.
+func Refused(reason string) bool {
+	return reason == IllAccount || reason == IllBalance || reason == IllQuota
+}
 
 // Health follows what dispatchers tell each other of the accounts. It is for
 // routing: an account that was ill is given new messages only after it has been

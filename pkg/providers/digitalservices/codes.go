@@ -16,7 +16,8 @@ const (
 )
 
 // failures are the documented errors: HTTP status and the words that the message
-// begins with, in any case. What no row knows goes by its HTTP status alone.
+// begins with, in any case; of several rows the first counts. What no row knows
+// goes by its HTTP status alone.
 var failures = [...]struct {
 	status int
 	words  string
@@ -27,6 +28,7 @@ var failures = [...]struct {
 	{429, "Daily SMS limit reached for testing mode", providers.Throttled, nextDay}, // Exceeded 15 SMS/day testing limit
 	{400, "Invalid phone numbers:", providers.RejectedHere, badNumbers},             // Phone number format incorrect
 	{500, "Failed to send SMS via external gateway", providers.Uncertain, none},     // Carrier network issue
+	{400, "Missing required parameter: message", providers.RejectedHere, none},      // a text that counts as none over there, as "0" may
 	{400, "Missing required parameter:", providers.Misconfigured, none},             // Required field not provided: no message causes it
 }
 

@@ -10,7 +10,9 @@
 //   - One bad number fails the whole request: 400 "Invalid phone numbers: …",
 //     in the form that the gateway likes. The numbers are found in the batch.
 //   - 429 is no pacing but the 15 messages a day of the testing mode; it lasts
-//     until the next day, which is taken to begin at midnight in Kigali.
+//     until the next day. Whose midnight begins it is not told: it is asked again
+//     after that of Kigali, and then by the hour until that of UTC is over.
+//   - Numbers are "250XXXXXXXXX": others would be refused, so they are not sent.
 //   - 500 "Failed to send SMS via external gateway" does not say for which of the
 //     recipients: uncertain for all.
 //   - Reports come by GET with a user name and a password that we chose in the
@@ -20,6 +22,7 @@ package digitalservices
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -72,16 +75,17 @@ func (p *provider) Limits() providers.Limits {
 	return providers.Limits{MaxBatch: p.maxBatch, CallbackURL: true}
 }
 
-// Check implements providers.Provider. Any international number passes: the
-// document asks for "international format" and shows Rwandan ones, and the
-// gateway names those it does not like before it sends anything. A sender is
-// wanted although the API has a default: nobody may send under another's name.
+// Check implements providers.Provider. A sender is wanted although the API has a
+// default: nobody may send under another's name.
 func (p *provider) Check(m *providers.Message) error {
-	if httpapi.E164(m.To) != m.To || m.To == "" {
-		return refuse("invalid_number", "takes international numbers only")
+	if httpapi.E164(m.To) != m.To || !strings.HasPrefix(m.To, "+250") || len(m.To) != len("+250XXXXXXXXX") {
+		return refuse("invalid_number", "takes numbers of Rwanda only")
 	}
 	if m.From == "" {
 		return refuse("invalid_sender", "wants a sender id")
+	}
+	if err := httpapi.OnlyMessageOptions(m); err != nil {
+		return err
 	}
 	text, err := httpapi.Text(m)
 	if err != nil {

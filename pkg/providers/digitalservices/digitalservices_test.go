@@ -3,6 +3,7 @@ package digitalservices
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,7 +21,10 @@ func suite() providertest.Suite {
 			"api_key": "canary-key", "username": "canary-user", "password": "canary-password",
 			"dlr_username": "SmsUser", "dlr_password": "SmsPass",
 		},
-		Dir:      "testdata",
+		Dir: "testdata",
+		Message: func(i int) providers.Message {
+			return providers.Message{ID: fmt.Sprint("01jqcanary-", i), To: fmt.Sprintf("+250%09d", 780_000_000+i), From: "ACME", Text: "canary text of a message", Segments: 1}
+		},
 		Features: providertest.Features{Reports: true},
 		Accept:   accept,
 		Report: func(status string) *providers.Callback {
@@ -103,10 +107,13 @@ func TestMixedBatchIsNotSent(t *testing.T) {
 func TestUntilTomorrow(t *testing.T) {
 	t.Parallel()
 	for at, want := range map[string]time.Duration{
-		"2026-03-04T21:59:59Z": time.Second,
-		"2026-03-04T22:00:00Z": 24 * time.Hour,
-		"2026-03-04T05:06:07Z": 16*time.Hour + 53*time.Minute + 53*time.Second,
-		"2026-12-31T23:00:00Z": 23 * time.Hour,
+		"2026-03-04T21:59:59Z": time.Minute + time.Second,
+		"2026-03-04T22:00:00Z": time.Hour, // midnight there
+		"2026-03-05T00:59:59Z": time.Hour, // an hour past midnight in UTC
+		"2026-03-05T01:00:00Z": 21*time.Hour + time.Minute,
+		"2026-03-04T05:06:07Z": 16*time.Hour + 54*time.Minute + 53*time.Second,
+		"2026-12-31T23:00:00Z": time.Hour,
+		"2027-01-01T02:00:00Z": 20*time.Hour + time.Minute,
 	} {
 		now, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -114,6 +121,38 @@ func TestUntilTomorrow(t *testing.T) {
 		}
 		if got := untilTomorrow(now); got != want {
 			t.Errorf("%s: got %v, want %v", at, got, want)
+		}
+	}
+}
+
+// TestCheck: "Use international format without the leading +: 250XXXXXXXXX".
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	for to, ok := range map[string]bool{
+		"+250782589800": true, "+250222589800": true, "+25078258980": false, "+2507825898000": false, "+254712345678": false, "250782589800": false, "+250 82589800": false,
+	} {
+		m := providers.Message{To: to, From: "ACME", Text: "t"}
+		if err := p.Check(&m); (err == nil) != ok {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	m := providers.Message{To: "+250782589800", From: "ACME", Text: "t", Options: map[string]string{"link_id": "1"}}
+	var e *providers.Error
+	if err := p.Check(&m); !errors.As(err, &e) || e.Class != providers.RejectedHere {
+		t.Errorf("another's option: %v", err)
+	}
+}
+
+// A text that counts as none over there is this text's fault; a missing
+// credential is the account's.
+func TestMissingParameter(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]providers.Class{
+		"message": providers.RejectedHere, "recipients": providers.Misconfigured, "api_key": providers.Misconfigured, "password": providers.Misconfigured,
+	} {
+		if got := classOfAnswer(t, 400, "Missing required parameter: "+name); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}
 }

@@ -114,21 +114,30 @@ func (p *provider) failure(resp *httpapi.Response, a *answer, messages []provide
 		e.Class, e.Err, e.Bisect = f.class, nil, false
 		switch f.remedy {
 		case nextDay:
-			e.RetryAfter = untilTomorrow(p.now())
+			e.Need, e.RetryAfter = providers.NeedQuota, untilTomorrow(p.now())
 		case badNumbers:
 			e.BadNumbers = named(tail, messages)
 			e.Bisect = len(e.BadNumbers) == 0
 		}
+		break
 	}
 	return e
 }
 
-// untilTomorrow is the time to the next midnight in Kigali, which is two hours
-// ahead of UTC all year.
+// doubt is how long after midnight in Kigali another midnight may still be meant:
+// UTC's comes two hours later, and clocks differ.
+const doubt = 3 * time.Hour
+
+// untilTomorrow is how long nothing will be taken: until a minute past the next
+// midnight in Kigali, which is two hours ahead of UTC all year. A day that has
+// hardly begun may not have begun over there: an hour then.
 func untilTomorrow(now time.Time) time.Duration {
 	now = now.In(time.FixedZone("CAT", 2*60*60))
 	y, m, d := now.Date()
-	return time.Date(y, m, d+1, 0, 0, 0, 0, now.Location()).Sub(now)
+	if now.Sub(time.Date(y, m, d, 0, 0, 0, 0, now.Location())) < doubt {
+		return time.Hour
+	}
+	return time.Date(y, m, d+1, 0, 1, 0, 0, now.Location()).Sub(now)
 }
 
 // minNational is the least digits by which a number without its country code
