@@ -191,13 +191,19 @@ func mounts(t *testing.T, dir, name string, pod corev1.PodTemplateSpec, config *
 				from[m.MountPath] = "config " + v.ConfigMap.Name
 			}
 			if v.Secret != nil {
-				from[m.MountPath] = "secret"
+				from[m.MountPath] = "secret " + v.Secret.SecretName
 			}
 		}
 	}
-	want := map[string]string{strings.TrimSuffix(env(c, "TUMA_CONFIG"), "/tuma.yaml"): "config " + config.Name}
+	want := map[string]string{
+		strings.TrimSuffix(env(c, "TUMA_CONFIG"), "/tuma.yaml"): "config " + config.Name,
+		"/run/secrets/nats": "secret nats-" + name, // who takes over one program has not the others' rights on the bus
+	}
 	if name != "ingest" {
-		want[secrets] = "secret"
+		want[secrets] = from[secrets]
+		if !strings.HasPrefix(from[secrets], "secret tuma-providers") { // a generated one's name ends in a hash
+			t.Errorf("%s: %s has %q for the providers' secrets", dir, name, from[secrets])
+		}
 	}
 	if !maps.Equal(from, want) {
 		t.Errorf("%s: %s mounts %v, want %v", dir, name, from, want)
@@ -207,7 +213,11 @@ func mounts(t *testing.T, dir, name string, pod corev1.PodTemplateSpec, config *
 // TestSecretExample has every file that the config names.
 func TestSecretExample(t *testing.T) {
 	t.Parallel()
-	o, err := decode([]byte(read(t, "deploy/k8s/base/secret.example.yaml")))
+	first, rest, _ := strings.Cut(read(t, "deploy/k8s/base/secret.example.yaml"), "\n---\n")
+	if !strings.Contains(rest, "name: nats-ingest") || !strings.Contains(rest, "seed:") {
+		t.Error("no example of a program's user on NATS")
+	}
+	o, err := decode([]byte(first))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,9 @@ func (k *kit) ingest(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if k.cfg.Ingest.Tenants[i].Bus {
+			k.readers = append(k.readers, t.Name)
+		}
 		if t.Rate.Messages > 0 {
 			quotas[t.Name] = ratelimit.NewQuota(k.redis, t.Name, t.Rate.Messages, t.Rate.Per)
 		}

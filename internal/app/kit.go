@@ -51,6 +51,7 @@ type kit struct {
 	journal *journal.Journal
 	status  *status.Store
 	parts   []service.Part // in start order
+	readers []string       // tenants that read their events from the bus; made by who takes submissions
 	slack   []byte
 }
 
@@ -115,14 +116,14 @@ func connectBus(p cli.Params, server *embedded.Server, log *slog.Logger) (*bus.B
 		o.InProcess = server
 		return bus.Connect(o)
 	}
-	var err error
-	if o.URL, err = p.Config.NATS.URL.Resolve(); err != nil {
+	if err := natsLogin(p.Config, p.Name, &o); err != nil {
 		return nil, err
 	}
-	if o.Credentials, err = p.Config.NATS.CredentialsFile(); err != nil {
-		return nil, err
+	b, err := bus.Connect(o)
+	if errors.Is(err, bus.ErrCredentials) {
+		return nil, &config.Error{File: p.Config.File, Key: "nats.credentials", Reason: err.Error()}
 	}
-	return bus.Connect(o)
+	return b, err
 }
 
 // connectRedis returns a client with the bounds of a hot path: Redis is asked
@@ -136,6 +137,9 @@ func connectRedis(cfg *config.Config, embedded string) (redis.UniversalClient, e
 		}
 		if o, err = redis.ParseURL(url); err != nil {
 			return nil, &config.Error{File: cfg.File, Key: "redis.url", Reason: "not a redis:// or rediss:// URL"}
+		}
+		if err := redisLogin(cfg, o); err != nil {
+			return nil, err
 		}
 	}
 	redis.SetLogger(quiet{}) // /readyz and the log of who asked tell that Redis is away
@@ -166,12 +170,7 @@ func (k *kit) base(ctx context.Context) error {
 	k.add("admin", service.Admin(ln, k.health, k.tel.Handler).Run, nil)
 	k.add("redis", k.watchRedis, nil)
 	k.add("streams", func(ctx context.Context) error { return k.ensureStreams(ctx, streams) }, streams)
-	k.health.RequireFunc("nats", func() string {
-		if !k.bus.Connected() {
-			return "not connected"
-		}
-		return ""
-	})
+	k.health.RequireFunc("nats", k.bus.Trouble)
 	k.add("journal", k.journal.Run, nil)
 	k.health.RequireFunc("journal", waiting(k.journal.Ready(), "being read"))
 	return nil
@@ -200,6 +199,9 @@ func (k *kit) ensureStreams(ctx context.Context, ready chan<- struct{}) error {
 		err := k.bus.WaitConnected(ctx)
 		if err == nil {
 			err = k.bus.EnsureStreams(ctx, k.tenants(), k.cfg.AccountNames())
+		}
+		if err == nil {
+			err = k.bus.EnsureReaders(ctx, k.readers)
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -5,6 +5,7 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,11 +35,17 @@ type Header = map[string][]string
 // Options says how to reach the bus.
 type Options struct {
 	URL         string
-	Name        string                     // of this connection, for operators
-	Credentials string                     // path of a NATS .creds file; empty: none
-	Replicas    int                        // of every stream; default 1
-	InProcess   nats.InProcessConnProvider // an embedded server; URL is ignored
-	Log         *slog.Logger
+	Name        string // of this connection, for operators
+	Credentials string // path of a NATS .creds or nkey seed file; empty: none
+	User        string // empty: none, or the URL's
+	Password    string
+	TLS         *tls.Config // nil: only where the URL or the server says so, with the system's authorities
+	// Inbox is the prefix of the subjects that answers come to, so that a server
+	// can permit this user no other; empty: the client's own (_INBOX).
+	Inbox     string
+	Replicas  int                        // of every stream; default 1
+	InProcess nats.InProcessConnProvider // an embedded server; URL is ignored
+	Log       *slog.Logger
 }
 
 // Bus is one connection. It is safe for concurrent use.
@@ -67,6 +74,14 @@ func Connect(o Options) (*Bus, error) {
 				o.Log.Warn("nats connection lost", "error", err)
 			}
 		}),
+		// A wrong password may be mended at the server: without this the client gives
+		// up for good when it is refused twice.
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if refused(err) {
+				o.Log.Error("nats refuses this program's credentials", "error", err)
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { o.Log.Info("nats connected again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// A reader whose pool is full leaves its buffer full, and the server's
@@ -78,9 +93,11 @@ func Connect(o Options) (*Bus, error) {
 			o.Log.Warn("nats", "error", err)
 		}),
 	}
-	if o.Credentials != "" {
-		opts = append(opts, nats.UserCredentials(o.Credentials))
+	who, err := identity(o)
+	if err != nil {
+		return nil, err
 	}
+	opts = append(opts, who...)
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
@@ -103,6 +120,17 @@ func (b *Bus) MaxPayload() int64 { return b.nc.MaxPayload() }
 
 // Connected reports whether the server can be reached right now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
+
+// Trouble says why there is no connection; empty: there is one.
+func (b *Bus) Trouble() string {
+	switch {
+	case b.nc.IsConnected():
+		return ""
+	case refused(b.nc.LastError()):
+		return "credentials refused"
+	}
+	return "not connected"
+}
 
 // WaitConnected blocks until the server answers or ctx is done.
 func (b *Bus) WaitConnected(ctx context.Context) error {

@@ -56,8 +56,13 @@ func (b *Bus) Pull(ctx context.Context, c Consumer) (*Puller, error) {
 func (p *Puller) open(ctx context.Context) error {
 	c := p.spec
 	cfg := jetstream.ConsumerConfig{
-		Durable: c.Name, FilterSubjects: c.Filters, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
+		Durable: c.Name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
 		AckWait: or(c.AckWait, 30*time.Second), MaxAckPending: or(c.MaxPending, 10_000), DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+	if len(c.Filters) == 1 { // then the request names the filter, and a server can permit this one alone
+		cfg.FilterSubject = c.Filters[0]
+	} else {
+		cfg.FilterSubjects = c.Filters
 	}
 	// A consumer that has to be opened anew may be that of a stream made anew.
 	s, err := p.b.fetch(ctx, c.Stream)

@@ -117,7 +117,7 @@ func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64,
 	// A client drops what it has no room for, and these come as fast as they can:
 	// room for all, and for the end. (SubscribeSync would make some for 65,536.)
 	answers := make(chan *nats.Msg, n+1)
-	sub, err := b.nc.ChanSubscribe(nats.NewInbox(), answers)
+	sub, err := b.nc.ChanSubscribe(b.nc.NewInbox(), answers)
 	if err != nil {
 		return 0, 0, typed("range", err)
 	}
@@ -142,7 +142,9 @@ func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64,
 		case <-ctx.Done():
 			return got, next, typed("range "+stream, ctx.Err())
 		}
-		if status := m.Header.Get("Status"); status != "" { // 204 ends the batch, 404 says there is nothing
+		// 204 ends the batch, 404 says there is nothing. A message may have a header of
+		// that name, and has a sequence.
+		if m.Header.Get("Status") != "" && m.Header.Get("Nats-Sequence") == "" {
 			return got, next, nil
 		}
 		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)

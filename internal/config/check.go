@@ -74,9 +74,22 @@ func (c *Config) checkBus(k *checker) {
 		k.want(n.Sync == "", "nats.sync", only)
 		k.scheme("nats.url", n.URL.r, "nats", "tls", "ws", "wss")
 	}
+	k.want(n.Credentials.IsZero() || n.User.IsZero(), "nats.user", "goes not with nats.credentials: who connects is said once")
+	k.login("nats", n.User, n.Password, n.TLS, n.URL.Embedded())
 	if !c.Redis.URL.Embedded() {
 		k.scheme("redis.url", c.Redis.URL.r, "redis", "rediss", "unix")
+		k.want(c.Redis.TLS.IsZero() || !c.Redis.URL.r.literal() || strings.HasPrefix(c.Redis.URL.r.raw, "rediss://"), "redis.tls", "goes only with a rediss:// URL")
 	}
+	// Redis has a user "default", so a password alone is common.
+	k.want(c.Redis.User.IsZero() || !c.Redis.Password.IsZero(), "redis.password", "is missing: redis.user is set")
+	k.login("redis", Text{}, Secret{}, c.Redis.TLS, c.Redis.URL.Embedded())
+}
+
+// login checks how a program proves to a server who it is.
+func (k *checker) login(section string, user Text, password Secret, t TLS, embedded bool) {
+	k.want(user.IsZero() == password.IsZero(), section+".password", "and %s.user go together", section)
+	k.want(t.Cert.IsZero() == t.Key.IsZero(), section+".tls.key", "and %s.tls.cert go together", section)
+	k.want(!embedded || user.IsZero() && t.IsZero(), section+".tls", "goes not with url: embedded")
 }
 
 func (c *Config) checkTenants(k *checker) {

@@ -38,8 +38,13 @@ type NATS struct {
 	// URL is one or more servers, separated by commas, or the word embedded for a
 	// server inside this process, which only tuma up offers.
 	URL URL `yaml:"url"`
-	// Credentials is the path of a NATS .creds file; empty: none.
+	// Credentials is the path of a NATS .creds file or of a file with an nkey's
+	// seed; empty: none. The file is read again at every connection.
 	Credentials Text `yaml:"credentials,omitempty"`
+	// User and Password are the other way to say who connects; empty: none.
+	User     Text   `yaml:"user,omitempty"`
+	Password Secret `yaml:"password,omitempty"`
+	TLS      TLS    `yaml:"tls,omitempty"`
 	// Replicas of every stream. Three, or one with sync: always, or acknowledged
 	// messages may be lost with the machine.
 	Replicas int `yaml:"replicas"`
@@ -51,16 +56,46 @@ type NATS struct {
 }
 
 // CredentialsFile returns the path of the credentials file; empty: none.
-func (n NATS) CredentialsFile() (string, error) {
-	if path, ok := strings.CutPrefix(n.Credentials.String(), "file:"); ok {
-		return path, nil
-	}
-	return n.Credentials.Resolve()
-}
+func (n NATS) CredentialsFile() (string, error) { return n.Credentials.path() }
 
 // Redis says where limits and idempotency keys are coordinated.
 type Redis struct {
 	URL URL `yaml:"url"` // or embedded
+	// User and Password go before those of the URL; empty: the URL's.
+	User     Text   `yaml:"user,omitempty"`
+	Password Secret `yaml:"password,omitempty"`
+	TLS      TLS    `yaml:"tls,omitempty"` // with rediss://
+}
+
+// TLS names the files of one encrypted connection, as paths.
+type TLS struct {
+	CA   Text `yaml:"ca,omitempty"`   // of who may have signed the server's certificate; empty: the system's
+	Cert Text `yaml:"cert,omitempty"` // our own, for servers that ask; read again at every connection
+	Key  Text `yaml:"key,omitempty"`
+}
+
+// IsZero reports whether nothing was set.
+func (t TLS) IsZero() bool { return t.CA.IsZero() && t.Cert.IsZero() && t.Key.IsZero() }
+
+// Files returns the paths, empty where nothing was set.
+func (t TLS) Files() (ca, cert, key string, err error) {
+	for _, f := range []struct {
+		setting Text
+		path    *string
+	}{{t.CA, &ca}, {t.Cert, &cert}, {t.Key, &key}} {
+		if *f.path, err = f.setting.path(); err != nil {
+			return "", "", "", err
+		}
+	}
+	return ca, cert, key, nil
+}
+
+// path returns the value of a setting that is a file's path itself.
+func (t Text) path() (string, error) {
+	if path, ok := strings.CutPrefix(t.String(), "file:"); ok {
+		return path, nil
+	}
+	return t.Resolve()
 }
 
 // Ingest is the section of the program that takes submissions.
@@ -76,8 +111,11 @@ type Tenant struct {
 	DefaultRegion string   `yaml:"default_region,omitempty"` // ISO 3166 alpha-2, upper case; empty: E.164 only
 	Rate          *Rate    `yaml:"rate,omitempty"`           // recipients; nil: no limit
 	Operator      bool     `yaml:"operator,omitempty"`
-	Senders       []string `yaml:"senders,omitempty"`  // empty: any
-	Accounts      []string `yaml:"accounts,omitempty"` // empty: any
+	// Bus gives the tenant a consumer of its own on the streams of events and
+	// inbound messages, for its own user of NATS.
+	Bus      bool     `yaml:"bus,omitempty"`
+	Senders  []string `yaml:"senders,omitempty"`  // empty: any
+	Accounts []string `yaml:"accounts,omitempty"` // empty: any
 }
 
 // DLRCollector is the section of the program that providers call.

@@ -170,6 +170,14 @@ func TestErrorsNameFileLineKeyAndReason(t *testing.T) {
 		{"sample", "telemetry: {sample: 1.5}", "telemetry.sample: must be between"},
 		{"embedded only", "nats: {store_dir: /x}", "nats.store_dir: goes only with nats.url: embedded"},
 		{"sync", "nats: {url: embedded, sync: often}", "nats.sync: must be always or"},
+		{"password without user", "nats: {password: x}", "nats.password: and nats.user go together"},
+		{"two ways to say who", "nats: {credentials: /c, user: x, password: y}", "nats.user: goes not with nats.credentials"},
+		{"certificate without key", "nats: {tls: {cert: /c}}", "nats.tls.key: and nats.tls.cert go together"},
+		{"key without certificate", "redis: {url: 'rediss://x/0', tls: {key: /c}}", "redis.tls.key: and redis.tls.cert go together"},
+		{"tls of nothing", "nats: {url: embedded, tls: {ca: /c}}", "nats.tls: goes not with url: embedded"},
+		{"tls in the clear", "redis: {url: 'redis://x/0', tls: {ca: /c}}", "redis.tls: goes only with a rediss:// URL"},
+		{"redis user alone", "redis: {user: x}", "redis.password: is missing"},
+		{"unknown file", "redis: {tls: {insecure: true}}", "redis.tls.insecure: unknown key"},
 		{"nats scheme", "nats: {url: 'http://x'}", "nats.url: must begin with nats://"},
 	}
 	for _, tt := range tests {
@@ -187,6 +195,21 @@ func TestErrorsNameFileLineKeyAndReason(t *testing.T) {
 				t.Errorf("a %T, not an *Error", err)
 			}
 		})
+	}
+}
+
+// A password of digits stays as typed, and is not shown.
+func TestPasswordsOfServers(t *testing.T) {
+	t.Parallel()
+	c := parse(t, "nats: {user: 007, password: 1.50}\nredis: {password: '${R}'}", envOf("R", "secret-of-redis"))
+	n, err := c.NATS.Password.Resolve()
+	r, rerr := c.Redis.Password.Resolve()
+	if n != "1.50" || c.NATS.User.String() != "007" || r != "secret-of-redis" || err != nil || rerr != nil {
+		t.Errorf("%q %q %q %v %v", n, c.NATS.User, r, err, rerr)
+	}
+	var out bytes.Buffer
+	if err := c.WriteEffective(&out); err != nil || strings.Contains(out.String(), "1.50") || strings.Contains(out.String(), "secret-of-redis") {
+		t.Errorf("%s %v", &out, err)
 	}
 }
 

@@ -18,6 +18,15 @@ func (c *Config) bind(env Lookup) error {
 	}
 	bind(c.NATS.URL.r, "nats.url")
 	bind(c.NATS.Credentials.r, "nats.credentials")
+	bind(c.NATS.User.r, "nats.user")
+	bind(c.NATS.Password.r, "nats.password")
+	bind(c.Redis.User.r, "redis.user")
+	bind(c.Redis.Password.r, "redis.password")
+	for section, t := range map[string]TLS{"nats": c.NATS.TLS, "redis": c.Redis.TLS} {
+		bind(t.CA.r, "%s.tls.ca", section)
+		bind(t.Cert.r, "%s.tls.cert", section)
+		bind(t.Key.r, "%s.tls.key", section)
+	}
 	bind(c.NATS.Listen.r, "nats.listen")
 	bind(c.NATS.StoreDir.r, "nats.store_dir")
 	bind(c.Redis.URL.r, "redis.url")

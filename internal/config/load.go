@@ -102,7 +102,7 @@ func (k *keys) Visit(n ast.Node) ast.Visitor {
 
 // mayBeFloat is for keys whose values are texts or free: 1.50 is a fine password.
 func mayBeFloat(path string) bool {
-	for _, part := range []string{".options.", ".credentials.", ".callback_token", ".base_url", ".inbound."} {
+	for _, part := range []string{".options.", ".credentials.", ".callback_token", ".base_url", ".inbound.", ".user", ".password"} {
 		if strings.Contains(path, part) {
 			return true
 		}
