@@ -17,14 +17,6 @@ import (
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
-// A request must leave within startWithin of its intent's coming back, and
-// whoever sees an intent whose owner is silent waits for the request's timeout
-// and graceAfter more before it calls the messages uncertain.
-const (
-	startWithin = time.Second
-	graceAfter  = 2 * time.Second
-)
-
 var (
 	errLeaseOver = errors.New("dispatch: the lease on these messages is over")
 	errExpired   = errors.New("dispatch: expired before it left")
@@ -107,13 +99,12 @@ func (t *attempt) intend(ctx context.Context) bool {
 	for i, it := range items {
 		placed[i] = it.placed()
 	}
-	lease := a.o.Timeout + graceAfter
 	crash.At("dispatch.before-intent")
 	t.asked = time.Now()
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	seq, effect, err := a.j.Append(bounded, idempotency.Record{
-		Kind: idempotency.Intent, Account: a.o.Name, Spans: idempotency.Spans(placed), LeaseMillis: lease.Milliseconds(),
+		Kind: idempotency.Intent, Account: a.o.Name, Spans: idempotency.Spans(placed), LeaseMillis: leaseOf(a.o.Timeout).Milliseconds(),
 	})
 	if err != nil {
 		a.d.Log.Warn("no intent, nothing sent", "account", a.o.Name, "messages", len(items), "error", err)
@@ -159,7 +150,7 @@ func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 			return ctx.Err() // nobody would read the answer
 		}
 		t.a.o.Slots.Unused(ctx, slot)
-		if time.Since(t.asked) > startWithin {
+		if !mayStart(time.Since(t.asked)) {
 			return errLeaseOver
 		}
 		var err error
@@ -206,12 +197,11 @@ func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Re
 }
 
 // fence holds the request's last byte back once others may call the messages
-// uncertain. Whichever clock went further counts: monotonic time stands still
-// in a suspended machine, wall time may be set back.
+// uncertain.
 func (t *attempt) fence() error {
 	crash.At("dispatch.before-last-byte")
 	now := time.Now()
-	if max(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) > startWithin+graceAfter/2 {
+	if !mayEnd(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) {
 		return errLeaseOver
 	}
 	crash.Soon("dispatch.after-last-byte")

@@ -341,10 +341,16 @@ func (j *Journal) Abandoned(account string) []idempotency.OpenIntent {
 	var out []idempotency.OpenIntent
 	j.fold.Open(func(o idempotency.OpenIntent) bool {
 		at, known := j.readAt[o.Seq]
-		if o.Account == account && o.Taken > 0 && known && o.Owner != j.o.Owner && now.Sub(at) > o.Lease {
+		if o.Account == account && known && Overdue(o, at, now, j.o.Owner) {
 			out = append(out, o)
 		}
 		return true
 	})
 	return out
+}
+
+// Overdue reports whether others may declare an intent uncertain that they read
+// at a time: its owner had its whole lease since. A process leaves its own alone.
+func Overdue(o idempotency.OpenIntent, readAt, now time.Time, self string) bool {
+	return o.Taken > 0 && o.Owner != self && now.Sub(readAt) > o.Lease
 }

@@ -22,7 +22,11 @@ import (
 //     holds nothing any more the outcome does nothing, and lists nothing as Lost.
 //   - Close: Free messages become Closed. On Taken and Unsettled ones the reason
 //     stands until they are freed; the first such reason stays. Both these and
-//     the closed ones are Lost. A record without reason stands as "canceled".
+//     the closed ones are Lost. A record without reason stands as "canceled". One
+//     with the reason "expired" acts on messages that were never uncertain, and
+//     stands for nothing: what may have been sent does not expire, and who has it
+//     next sees for himself that its time is over. One with the reason "reported"
+//     says that the gateway took its messages: it closes Unsettled ones, too.
 //   - Release: messages that intent Record.Intent left Unsettled become Free,
 //     unless they were released before. If a close record stands they are closed
 //     instead, and listed as Freed.
@@ -51,6 +55,7 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 		f.outcome(&e, r)
 	case Close:
 		f.each(f.sound(r.Spans), f.closing(&e, r.Reason))
+		f.settleAll()
 	case Release:
 		f.release(&e, r)
 	case Supersede:
@@ -131,18 +136,31 @@ func (f *Fold) release(e *effect, r Record) {
 	}
 }
 
+// Reasons of close records that mean more than others: the messages' time is
+// over; the gateway took them, although their attempt's outcome does not say so.
+const (
+	expired  = "expired"
+	reported = "reported"
+)
+
 // closing is the verdict of a close record.
 func (f *Fold) closing(e *effect, reason string) verdict {
 	if reason == "" {
 		reason = "canceled"
 	}
+	over := reason == expired
 	return func(_ piece, at, n uint64, v value) value {
-		if v.state == Free {
+		if v.state == Free && !(over && v.released) {
 			e.act(at, n)
 			return value{state: Closed}
 		}
+		if v.state == Unsettled && reason == reported {
+			e.act(at, n)
+			f.settling = append(f.settling, v.by)
+			return f.move(v, value{state: Closed}, n)
+		}
 		e.lose(at, n)
-		if v.state != Closed && v.reason == "" {
+		if v.state != Closed && v.reason == "" && !over {
 			v.reason = reason
 		}
 		return v

@@ -42,8 +42,9 @@ type Fold struct {
 	clock   int64                 // the newest acceptance seen
 	swept   int64                 // the clock when current was last swept
 
-	pieces []piece // buffers
-	cells  []cell
+	pieces   []piece // buffers
+	cells    []cell
+	settling []*intent // those of which a close record took something
 	lately origin // the book looked up last
 	open   *book
 }
@@ -266,6 +267,15 @@ func (f *Fold) keep(in *intent) {
 		in.prev.next = in
 	}
 	f.newest = in
+}
+
+// settleAll settles what a close record took something from.
+func (f *Fold) settleAll() {
+	for _, in := range f.settling {
+		f.settle(in)
+	}
+	clear(f.settling)
+	f.settling = f.settling[:0]
 }
 
 // settle drops an intent from what it no longer belongs to. Its messages never

@@ -110,6 +110,40 @@ func TestCloseStandsUntilFreed(t *testing.T) {
 	wantState(t, f, 3, MessageState{State: Closed})
 }
 
+// What may have been sent is never called expired: not while it is taken or
+// uncertain, and not when it is free for its second try.
+func TestExpiredActsOnWhatWasNeverUncertain(t *testing.T) {
+	t.Parallel()
+	f := NewFold()
+	over := Record{Kind: Close, Reason: "expired", Spans: singles(1, 2)}
+	journal(f, Record{Kind: Intent, Account: "a", Spans: singles(1, 2)})
+	wantEffect(t, journal(f, over), Effect{Lost: []uint32{0, 1}})
+	journal(f, say(Run{1, Unsettled}, Run{1, Free}))
+	wantState(t, f, 2, MessageState{State: Free})
+	wantEffect(t, journal(f, over), Effect{Acted: 1, Lost: []uint32{0}})
+	journal(f, Record{Kind: Release, Intent: 1, Spans: singles(1, 1)})
+	wantEffect(t, journal(f, over), Effect{Lost: []uint32{0, 1}})
+	wantState(t, f, 1, MessageState{State: Free, Released: true})
+}
+
+// A report on the first attempt settles a message whose second is uncertain.
+func TestReportedClosesWhatIsUncertain(t *testing.T) {
+	t.Parallel()
+	f := NewFold()
+	journal(f, Record{Kind: Intent, Account: "a", Spans: singles(1, 3)})
+	journal(f, say(Run{2, Unsettled}))
+	wantEffect(t, journal(f, Record{Kind: Close, Reason: "reported", Spans: singles(1, 3)}), Effect{Acted: 2, Lost: []uint32{2}})
+	wantState(t, f, 1, MessageState{State: Closed})
+	wantState(t, f, 3, MessageState{State: Taken, Intent: 1, CloseStands: "reported"})
+	if f.Unsettled() != 0 || f.UnsettledBy("a") != 0 || f.Taken() != 1 {
+		t.Errorf("%d uncertain, %d taken", f.Unsettled(), f.Taken())
+	}
+	journal(f, say(Run{2, Closed}, Run{1, Free}))
+	if _, known := f.Intent(1); known {
+		t.Error("an intent that holds nothing is kept")
+	}
+}
+
 func TestNewestSubmissionOfAKeyStays(t *testing.T) {
 	t.Parallel()
 	f := NewFold()

@@ -75,10 +75,10 @@ func (m *model) apply(seq uint64, r Record) (e Effect, closed []Key) {
 	}
 	shut := func(x *message, reason string) bool {
 		switch {
-		case x.state == Free:
-			x.state, x.released = Closed, false
+		case x.state == Free && !(reason == "expired" && x.released), x.state == Unsettled && reason == "reported":
+			*x = message{state: Closed, won: x.won, freed: x.freed, releases: x.releases}
 			return true
-		case x.state != Closed && x.reason == "":
+		case x.state != Closed && x.reason == "" && reason != "expired":
 			x.reason = reason
 		}
 		return false

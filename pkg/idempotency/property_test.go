@@ -68,7 +68,7 @@ func (a *author) draw(t *rapid.T, seq uint64) Record {
 			r.Runs = append(r.Runs, Run{rapid.Uint32Range(0, 12).Draw(t, "n"), to.Draw(t, "to")})
 		}
 	case Close:
-		r.Reason = rapid.SampledFrom([]string{"canceled", "expired"}).Draw(t, "reason")
+		r.Reason = rapid.SampledFrom([]string{"canceled", "expired", "reported"}).Draw(t, "reason")
 	case Supersede:
 		r.SupersedeKey = rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key")
 		r.At = rapid.Int64Range(1, 5).Draw(t, "at")
