@@ -12,7 +12,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 # go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
 GOTEST := go run ./test/gotest $(TESTFLAGS)
 
-.PHONY: help run build test test-race e2e strength fuzz bench bench-table cover lint fmt verify images clean
+.PHONY: help run build test test-race model e2e strength fuzz bench bench-table cover lint fmt verify images clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: ## Run all tests; says loudly which were skipped
 
 test-race: ## Run the tests of concurrent code under the race detector
 	$(GOTEST) -- -race $(RACY)
+
+MODEL ?= 60s
+model: ## Play random schedules of crashes, stalls and replays over the journal for MODEL (60s)
+	TUMA_MODEL=$(MODEL) go test ./internal/dispatch -count=1 -v -run 'TestModel$$' -timeout 24h | grep -v '^=== '
 
 e2e: ## Run the end-to-end tests alone, and never from the cache
 	$(GOTEST) -- -count=1 ./test/e2e/...

@@ -130,6 +130,7 @@ func (a *account) pump(take, work context.Context) {
 			a.block(journal.IllBreaker, a.d.Now().Add(200*time.Millisecond))
 			continue
 		}
+		regime := a.pace.regime()
 		slot, messages, err := a.slot(take)
 		if err != nil {
 			finish(errNotCounted)
@@ -141,6 +142,7 @@ func (a *account) pump(take, work context.Context) {
 		}
 		crash.At("dispatch.after-slot")
 		b := a.choose(a.d.Now(), messages, highOnly)
+		b.regime = regime
 		if len(b.items) == 0 { // what was waiting has expired or was cancelled
 			finish(errNotCounted)
 			a.o.Slots.Unused(take, slot)

@@ -20,6 +20,8 @@ import (
 var (
 	errLeaseOver = errors.New("dispatch: the lease on these messages is over")
 	errExpired   = errors.New("dispatch: expired before it left")
+	errRegime    = errors.New("dispatch: the slot is of a mode that is over")
+	errProved    = errors.New("dispatch: a message was sent by an earlier attempt")
 )
 
 // attempt carries one batch from intent to acks.
@@ -31,6 +33,7 @@ type attempt struct {
 	pos    []uint32
 	seq    uint64 // the intent
 	asked  time.Time
+	proofs uint64      // that the journal had when the intent was asked for
 	finish func(error) // ends the breaker's turn
 
 	optOuts []string                // numbers that the answer says want nothing any more
@@ -66,6 +69,10 @@ func (t *attempt) start(ctx context.Context, slot ratelimit.Slot) error {
 	if err := t.await(ctx, slot); err != nil {
 		return err
 	}
+	// The intent's coming back brought every change of the mode before it.
+	if t.a.pace.regime() != t.batch.regime {
+		return errRegime
+	}
 	if !t.timely() {
 		return errExpired
 	}
@@ -80,7 +87,7 @@ func (t *attempt) start(ctx context.Context, slot ratelimit.Slot) error {
 // local reports whether a failure is our own and says nothing about the gateway:
 // the request ended while it waited for its slot, or was held back at its end.
 func (t *attempt) local(err error) bool {
-	return err != nil && (t.waiting.Load() || errors.Is(err, errLeaseOver))
+	return err != nil && (t.waiting.Load() || errors.Is(err, errLeaseOver) || errors.Is(err, errProved))
 }
 
 // landed gives the place in flight back.
@@ -100,6 +107,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 		placed[i] = it.placed()
 	}
 	crash.At("dispatch.before-intent")
+	t.proofs = a.j.Proofs()
 	t.asked = time.Now()
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
@@ -153,6 +161,7 @@ func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 		if !mayStart(time.Since(t.asked)) {
 			return errLeaseOver
 		}
+		t.batch.regime = t.a.pace.regime()
 		var err error
 		if slot, err = t.a.pace.next(ctx, len(t.items), 1); err != nil {
 			return err
@@ -197,15 +206,33 @@ func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Re
 }
 
 // fence holds the request's last byte back once others may call the messages
-// uncertain.
+// uncertain, or once it is known that one of them was sent before: it was
+// uncertain, and this is its second try.
 func (t *attempt) fence() error {
 	crash.At("dispatch.before-last-byte")
 	now := time.Now()
 	if !mayEnd(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) {
 		return errLeaseOver
 	}
+	if t.proved() {
+		return errProved
+	}
 	crash.Soon("dispatch.after-last-byte")
 	return nil
+}
+
+// proved reports whether the journal has learned since the intent that one of the
+// messages was sent.
+func (t *attempt) proved() (yes bool) {
+	if t.a.j.Proofs() == t.proofs {
+		return false
+	}
+	keys := make([]idempotency.Key, len(t.items))
+	for i, it := range t.items {
+		keys[i] = it.key()
+	}
+	t.a.j.States(keys, func(_ int, s idempotency.MessageState) { yes = yes || s.CloseStands == journal.Reported })
+	return yes
 }
 
 func (t *attempt) eventMessages() []envelope.EventMessage {
@@ -281,13 +308,19 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 	}
 	t.log(rec.Class, failure(err))
 	crash.At("dispatch.after-outcome")
+	vs, complete := t.keep(ctx, vs, effect)
+	if !complete {
+		defer t.searched(ctx, nil)
+	}
 	if !a.tell(ctx, t.events(seq, vs, detail, effect)) {
 		a.abandon(t.items)
 		return
 	}
 	crash.At("dispatch.after-events")
 	t.follow(ctx, seq, vs, detail)
-	t.searched(ctx, vs)
+	if complete {
+		t.searched(ctx, vs)
+	}
 }
 
 // persist appends an outcome, trying until the drain time is over: without it

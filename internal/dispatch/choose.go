@@ -17,6 +17,7 @@ type batch struct {
 	items   []item
 	expired []item
 	search  *search // set when the batch is a step in the search for a bad message
+	regime  uint64  // under which its slot was granted
 }
 
 // Of reserveOthers picks in a row that could go to a higher priority the last goes
@@ -158,6 +159,15 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 		return
 	}
 	defer a.landed()
+	items, over := a.parted(items)
+	if a.holdReleased(ctx, over) != nil {
+		a.abandon(over)
+	} else {
+		a.finished(over)
+	}
+	if len(items) == 0 {
+		return
+	}
 	placed := make([]idempotency.PlacedKey, len(items))
 	for i, it := range items {
 		placed[i] = it.placed()
@@ -170,7 +180,8 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 	}
 	lost := positions(effect.Lost)
 	byTenant := map[string][]envelope.EventMessage{}
-	var others, over []item
+	var others []item
+	over = nil
 	for i, it := range items {
 		if _, ok := lost[uint32(i)]; ok {
 			others = append(others, it)
@@ -190,6 +201,18 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 	a.told.mark(seq)
 	a.finished(over)
 	a.abandon(others)
+}
+
+// parted tells what expired from what is free for a second try only.
+func (a *account) parted(items []item) (expired, released []item) {
+	for _, it := range items {
+		if a.j.State(it.key()).Released {
+			released = append(released, it)
+		} else {
+			expired = append(expired, it)
+		}
+	}
+	return expired, released
 }
 
 func positions(at []uint32) map[uint32]struct{} {

@@ -123,13 +123,9 @@ func (a *account) renew(ctx context.Context, items []item, intent uint64) error 
 		p := copyOf(h, its)
 		p.RetryOf = intent
 		p.Attempts++
-		wait := evidence
-		if p.Priority == envelope.High {
-			wait = evidenceHigh
-		}
 		id := fmt.Sprintf("renew-%s-%d-%d", a.o.Name, intent, h.msg.Seq)
 		if err := a.store(ctx, &p, bus.Out{
-			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(wait),
+			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(waitFor(&p)),
 		}); err != nil {
 			return err
 		}

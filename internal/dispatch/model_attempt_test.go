@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -67,10 +68,13 @@ func (p *process) choose(t *task, acct int, luck uint8) bool {
 			if p.w.queue[i].msgs>>m&1 == 0 || slices.Contains(free, m) || slices.Contains(over, m) || p.view().of[m].State != idempotency.Free {
 				continue
 			}
-			if p.w.msgs[m].expires <= p.w.now+p.wall {
-				over = append(over, m)
-			} else {
+			switch x := &p.w.msgs[m]; {
+			case x.expires > p.w.now+p.wall:
 				free = append(free, m)
+			case p.view().of[m].Released:
+				x.letters = max(x.letters, 1) // what may have been sent stays uncertain
+			default:
+				over = append(over, m)
 			}
 		}
 	}
@@ -89,16 +93,9 @@ func (p *process) choose(t *task, acct int, luck uint8) bool {
 	return true
 }
 
-// expire closes what has expired. What may have been sent stays uncertain.
+// expire closes what has expired.
 func (p *process) expire(t *task, over []int, luck uint8) bool {
 	t.at = ack
-	over = slices.DeleteFunc(over, func(m int) bool {
-		if p.view().of[m].Released {
-			p.w.msgs[m].letters++
-			return true
-		}
-		return false
-	})
 	if len(over) > 0 {
 		t.at, t.msgs = expire, over
 		t.rec = p.append(idempotency.Record{Kind: idempotency.Close, Account: p.w.names[t.account], Reason: "expired", Spans: p.w.spans(over)}, over, luck)
@@ -197,7 +194,7 @@ func (p *process) end(t *task, luck uint8) bool {
 	for i, m := range t.msgs {
 		if t.won[i] {
 			msgs = append(msgs, m)
-			if p.view().of[m].CloseStands == reported && !w.broken.noFence {
+			if p.view().of[m].CloseStands == journal.Reported && !w.broken.noFence {
 				w.fail("message %d left a second time, and its process knew of a report on the first", m)
 			}
 		}
@@ -219,16 +216,13 @@ func (p *process) end(t *task, luck uint8) bool {
 	return true
 }
 
-// reported is the reason of a close record that a report brought about.
-const reported = "reported"
-
 // proved reports whether it has become known that the first attempt was taken.
 func (p *process) proved(t *task) bool {
 	if p.w.broken.noProof {
 		return false
 	}
 	for i, m := range t.msgs {
-		if t.won[i] && p.view().of[m].CloseStands == reported {
+		if t.won[i] && p.view().of[m].CloseStands == journal.Reported {
 			return true
 		}
 	}
@@ -333,7 +327,7 @@ func (p *process) follow(t *task) {
 
 // prove says of messages that others have freed since that they were sent.
 func (p *process) prove(msgs []int) {
-	p.append(idempotency.Record{Kind: idempotency.Close, Reason: reported, Spans: p.w.spans(msgs)}, msgs, 0)
+	p.append(idempotency.Record{Kind: idempotency.Close, Reason: journal.Reported, Spans: p.w.spans(msgs)}, msgs, 0)
 	for _, m := range msgs {
 		p.w.tell(m, envelope.Submitted)
 	}
@@ -348,12 +342,16 @@ func (p *process) finish(t *task) {
 				continue
 			}
 			n := slices.Index(t.msgs, m)
-			if n >= 0 && t.rec.Kind == idempotency.Intent && t.won[n] && !lostAt(t.outcome, n) {
+			if n >= 0 && t.rec != nil && t.rec.Kind == idempotency.Intent && t.won[n] && !lostAt(t.outcome, n) {
 				again = again || t.verdict[n].to == idempotency.Free && t.verdict[n].then != later && t.verdict[n].then != move &&
 					!slices.Contains(t.outcome.effect.Freed, uint32(n))
 				continue
 			}
-			if s := p.view().of[m]; s.State != idempotency.Closed && !(s.State == idempotency.Free && s.Released && n < 0 && p.w.msgs[m].letters > 0) {
+			switch s := p.view().of[m]; {
+			case s.State == idempotency.Closed, s.State == idempotency.Free && s.Released && n < 0 && p.w.msgs[m].letters > 0:
+			case s.State == idempotency.Free && (t.rec == nil || t.rec.Kind == idempotency.Close):
+				again = true // what expired was only a part
+			default:
 				foreign = true
 			}
 		}

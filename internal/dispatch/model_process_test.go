@@ -274,12 +274,12 @@ func (p *process) slot(acct int) (at ms, ok bool) {
 		if at = max(w.now, w.redisNext[acct]); at > w.now+ahead {
 			return 0, false
 		}
-		w.redisNext[acct] = at + apart
+		w.redisNext[acct] = at + spacing
 	case p.owner:
 		if at = max(w.now, p.aloneNext[acct]); at > w.now+ahead {
 			return 0, false
 		}
-		p.aloneNext[acct] = at + apart
+		p.aloneNext[acct] = at + spacing
 	default:
 		return 0, false
 	}

@@ -3,7 +3,9 @@ package dispatch
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -245,6 +247,29 @@ func (w *world) submit(m int) bool {
 	return true
 }
 
+// tried lets the first message have an attempt that nobody saw the end of.
+func (w *world) tried() {
+	first, second := &w.procs[0], &w.procs[1]
+	w.msgs[0].piece.OnUncertain = envelope.Retry
+	in := first.append(idempotency.Record{Kind: idempotency.Intent, Account: "a", Spans: w.spans([]int{0}), LeaseMillis: leaseMs}, []int{0}, 0)
+	if in.effect.Acted == 0 {
+		return // another dispatcher sends alone
+	}
+	w.first(0, first.owner)
+	w.post(0, []int{0}, uint64(in.seq), true)
+	first.start()
+	w.now += leaseMs
+	second.append(idempotency.Record{
+		Kind: idempotency.Outcome, Account: "a", Intent: uint64(in.seq), Runs: []idempotency.Run{{N: 1, To: idempotency.Unsettled}},
+	}, []int{0}, 0)
+	w.now += ms(evidenceHigh / time.Millisecond)
+	w.queue = append(w.queue, queued{msgs: 1, retryOf: uint64(in.seq)})
+	for i := range w.procs {
+		for w.procs[i].read() {
+		}
+	}
+}
+
 // report is the collector's: find, prove, tell.
 func (w *world) report(n int, luck uint8) bool {
 	if len(w.reports) == 0 {
@@ -261,7 +286,7 @@ func (w *world) report(n int, luck uint8) bool {
 	r := w.reports[n]
 	done := func() { w.reports = append(w.reports[:n], w.reports[n+1:]...) }
 	switch s := c.view().of[r.msg]; {
-	case s.State == idempotency.Closed, s.CloseStands == reported:
+	case s.State == idempotency.Closed, s.CloseStands == journal.Reported:
 		done()
 	case s.State == idempotency.Taken && s.Intent == r.intent: // the answer comes first
 		return false
@@ -278,7 +303,7 @@ func (w *world) report(n int, luck uint8) bool {
 		}, in.messages, luck)
 	default:
 		w.notef("a report proves that message %d was sent in attempt %d", r.msg, r.intent)
-		c.pending[0] = c.append(idempotency.Record{Kind: idempotency.Close, Reason: reported, Spans: w.spans([]int{r.msg})}, []int{r.msg}, luck)
+		c.pending[0] = c.append(idempotency.Record{Kind: idempotency.Close, Reason: journal.Reported, Spans: w.spans([]int{r.msg})}, []int{r.msg}, luck)
 		w.tell(r.msg, envelope.Submitted)
 		done()
 	}
@@ -499,7 +524,7 @@ func (w *world) judge() {
 			w.fail("message %d is still taken", m)
 		case s.State == idempotency.Unsettled && !x.told[envelope.Uncertain]:
 			w.fail("message %d is uncertain, and nobody told", m)
-		case s.State == idempotency.Unsettled && x.letters == 0 && s.CloseStands != reported:
+		case s.State == idempotency.Unsettled && x.letters == 0 && s.CloseStands != journal.Reported:
 			w.fail("message %d is uncertain, and no operator is asked", m)
 		case s.State == idempotency.Free && !(x.unsure && x.letters > 0):
 			w.fail("message %d is lost: acknowledged, never sent, and nobody has it", m)

@@ -20,7 +20,7 @@ func draw(seed uint64, wheel []kind) (shape, []step) {
 	s := shape{
 		seed: seed, dispatchers: 2 + rng.IntN(mostDispatchers-1), messages: 2 + rng.IntN(mostMessages-1), together: rng.IntN(2) == 0,
 		retry: uint8(rng.Uint32()), short: uint8(rng.Uint32() & rng.Uint32()), supersede: rng.IntN(3) == 0,
-		alone: rng.IntN(4) == 0,
+		alone: rng.IntN(4) == 0, tried: rng.IntN(3) == 0,
 	}
 	return s, program(rng, schedule, wheel)
 }
@@ -33,6 +33,9 @@ func play(s shape, b breaks, steps []step, trail bool) *world {
 		if i == 0 || s.seed>>i&1 == 0 {
 			w.submit(i)
 		}
+	}
+	if s.tried {
+		w.tried()
 	}
 	for _, st := range steps {
 		w.do(st)
@@ -73,7 +76,7 @@ func explain(seed uint64, b breaks) string {
 	return fmt.Sprintf("seed %d: %s\n%+v\n%s", seed, w.fault, s, strings.Join(w.trace, "\n"))
 }
 
-// search plays schedules from a seed on until one has a fault, all cores busy.
+// searchFaults plays schedules from a seed on until one has a fault, all cores busy.
 func searchFaults(from uint64, b breaks, until func(played uint64) bool) (bad uint64, found bool, played uint64) {
 	var next, count atomic.Uint64
 	var fault atomic.Uint64
@@ -131,6 +134,7 @@ func TestModel(t *testing.T) {
 
 // TestModelSeesWhatIsBroken takes each protection out, and the judge must go red.
 func TestModelSeesWhatIsBroken(t *testing.T) {
+	from := map[string]uint64{"a slot of a mode that is over is used": 217_500} // it takes many things at once
 	for name, b := range map[string]breaks{
 		"the fence is off":                             {noFence: true},
 		"the ack comes before the outcome":             {ackFirst: true},
@@ -144,12 +148,12 @@ func TestModelSeesWhatIsBroken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			seed, found, played := searchFaults(1, b, func(n uint64) bool { return n > 2_000_000 || time.Since(began) > 2*time.Minute })
+			seed, found, played := searchFaults(max(1, from[name]), b, func(n uint64) bool { return n > 2_000_000 || time.Since(began) > 2*time.Minute })
 			if !found {
 				t.Fatalf("%d schedules, and the judge saw nothing", played)
 			}
 			s, steps := draw(seed, newWheel())
-			t.Logf("seen after %d schedules: %s", played, play(s, b, steps, false).fault)
+			t.Logf("seed %d, seen after %d schedules: %s", seed, played, play(s, b, steps, false).fault)
 		})
 	}
 }

@@ -28,7 +28,7 @@ const (
 
 	reqTimeout = ms(3000)
 	window     = ms(1000) // the limit: one request in it, for each account
-	apart      = ms(1020) // slots: window and jitter
+	spacing    = ms(1020) // slots: window and jitter
 	maxLate    = ms(10)
 	ahead      = ms(100) // how far slots are leased ahead
 	hold       = ms(2000) + window + ahead
@@ -144,6 +144,7 @@ type shape struct {
 	short       uint8 // messages that expire soon
 	supersede   bool  // the second message supersedes the first
 	alone       bool  // Redis is away, and the first dispatcher sends alone
+	tried       bool  // the first message was sent, by a process that died, and comes for its second try
 }
 
 func newWorld(s shape, b breaks) *world {

@@ -24,7 +24,7 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 		}
 		f := facts{single: e == nil, hasNext: len(it.h.p.Route) > 0}
 		if r.Class == providers.Uncertain {
-			f.retry = retries(&it.h.p, t.a.o.OnUncertain, t.a.j.State(it.key()).Released)
+			f.retry = t.a.retried(&it.h.p, t.a.j.State(it.key()).Released)
 		}
 		vs[i] = decide(r.Class, f)
 		if e != nil && e.Bisect && len(t.items) > 1 && len(e.BadNumbers) == 0 {

@@ -27,6 +27,7 @@ type pacer struct {
 	known  bool
 	seen   string    // the single sender, up to where the watcher got: the journal may be a step ahead
 	from   time.Time // when the regime may begin
+	turns  uint64    // changes of the regime that were read
 	others time.Time // when another dispatcher's intent was last seen
 	down   time.Time // since when Redis has not answered us; zero: it does
 	probed time.Time // when the single sender last asked Redis
@@ -56,6 +57,7 @@ func (p *pacer) watch(_ uint64, at time.Time, r *idempotency.Record, e *idempote
 	case idempotency.Sender:
 		// Also one that came too late, or was in the checkpoint that we began with:
 		// waiting is always right.
+		p.turns++
 		if p.known || time.Since(at) < longAgo {
 			p.from = time.Now().Add(p.a.o.Hold)
 		}
@@ -92,6 +94,14 @@ func (p *pacer) next(ctx context.Context, messages, backlog int) (ratelimit.Slot
 		return p.a.o.Alone.Next(ctx, messages, backlog)
 	}
 	return ratelimit.Slot{}, errNotSender
+}
+
+// regime numbers the regime in force, as far as the journal was read. A slot is
+// good under the regime that granted it: whoever waits for one compares.
+func (p *pacer) regime() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.turns
 }
 
 // ready asks Redis whether it grants slots, without taking one.

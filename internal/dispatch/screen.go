@@ -18,7 +18,7 @@ import (
 // process holds right now is handed back.
 func (a *account) screen(ctx context.Context, h *held) []item {
 	free, unsettled, closed := a.sort(h)
-	if h.p.RetryOf != 0 {
+	if h.p.RetryOf != 0 && h.p.ExpiresAt.After(a.d.Now()) {
 		var others []item
 		released := false
 		for _, it := range unsettled {
@@ -110,7 +110,7 @@ func (a *account) unsettledPolicy(ctx context.Context, items []item) error {
 	by := map[fate][]item{}
 	for _, it := range items {
 		s := a.j.State(it.key())
-		f := fate{s.Intent, retries(&it.h.p, a.o.OnUncertain, s.Released)}
+		f := fate{s.Intent, a.retried(&it.h.p, s.Released)}
 		by[f] = append(by[f], it)
 	}
 	for f, its := range by {

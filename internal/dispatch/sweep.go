@@ -55,7 +55,7 @@ func (a *account) expire(ctx context.Context, m *bus.Msg) {
 	var msgs []envelope.EventMessage
 	for i := range p.Messages {
 		it := item{h, int32(i)}
-		if a.j.State(it.key()).State == idempotency.Free {
+		if s := a.j.State(it.key()); s.State == idempotency.Free && !s.Released {
 			placed, msgs = append(placed, it.placed()), append(msgs, journal.EventMessage(p, it.msg()))
 		}
 	}

@@ -43,6 +43,7 @@ type Journal struct {
 	epoch atomic.Int64
 	ready chan struct{}
 	count atomic.Uint64 // records of this process, for their ids
+	known atomic.Uint64 // proofs
 	stray chan struct{} // there is something in strays
 
 	mu      sync.Mutex
@@ -159,6 +160,10 @@ func (j *Journal) note(seq uint64, r *idempotency.Record) {
 	case idempotency.Intent:
 		if _, open := j.fold.Intent(seq); open {
 			j.readAt[seq] = j.o.Now()
+		}
+	case idempotency.Close:
+		if r.Reason == Reported {
+			j.known.Add(1)
 		}
 	case idempotency.Outcome:
 		if o, open := j.fold.Intent(r.Intent); !open || o.Taken == 0 {
@@ -287,6 +292,14 @@ func (j *Journal) open() []idempotency.OpenIntent {
 	}
 	return out
 }
+
+// Reported is the reason of a close record that says that a gateway took messages
+// although their attempt's outcome does not say so.
+const Reported = "reported"
+
+// Proofs counts the records with the reason Reported. It changes whenever one of
+// them may have come to stand for a message.
+func (j *Journal) Proofs() uint64 { return j.known.Load() }
 
 // State is what the journal knows of a message.
 func (j *Journal) State(k idempotency.Key) idempotency.MessageState {
