@@ -134,10 +134,10 @@ func (p *Puller) read(ctx context.Context) *nats.Msg {
 	case m := <-p.in:
 		return m
 	case <-p.up: // connected again: the server has forgotten the requests
-		p.asked = 0
+		p.reopen(ctx)
 	case <-p.silence.C:
 		p.b.log.Warn("consumer silent", "stream", p.spec.Stream, "consumer", p.spec.Name)
-		p.asked = 0
+		p.reopen(ctx)
 	case <-ctx.Done():
 	}
 	return nil
@@ -153,8 +153,14 @@ func (p *Puller) remark(ctx context.Context, m *nats.Msg) {
 		p.asked = max(0, p.asked-left)
 		return
 	}
-	p.asked = 0
 	p.rest(ctx, fmt.Errorf("%s %s", m.Header.Get("Status"), m.Header.Get("Description")))
+	p.reopen(ctx)
+}
+
+// reopen looks at the stream again: it may be another by now, and others may have
+// made the consumer anew.
+func (p *Puller) reopen(ctx context.Context) {
+	p.asked = 0
 	if err := p.open(ctx); err != nil && ctx.Err() == nil {
 		p.b.log.Warn("consumer not there", "stream", p.spec.Stream, "consumer", p.spec.Name, "error", err)
 	}
