@@ -45,8 +45,8 @@ type Fold struct {
 	pieces   []piece // buffers
 	cells    []cell
 	settling []*intent // those of which a close record took something
-	lately origin // the book looked up last
-	open   *book
+	lately   origin    // the book looked up last
+	open     *book
 }
 
 type origin struct {
