@@ -150,7 +150,10 @@ func (b *batch) withID(id string) (pos int, ok bool) {
 	order := b.byID.of(b, b.compareIDs)
 	at, ok := slices.BinarySearchFunc(order, 0, func(pos uint16, _ int) int {
 		m := &b.members[pos]
-		return cmp.Or(cmp.Compare(b.lots[m.lot].envelope, env), cmp.Compare(int(m.index), index))
+		if c := cmp.Compare(b.lots[m.lot].envelope, env); c != 0 {
+			return c
+		}
+		return int(m.index) - index
 	})
 	if !ok {
 		return 0, false
@@ -159,7 +162,10 @@ func (b *batch) withID(id string) (pos int, ok bool) {
 }
 
 func (b *batch) compareIDs(x, y *member) int {
-	return cmp.Or(cmp.Compare(b.lots[x.lot].envelope, b.lots[y.lot].envelope), cmp.Compare(x.index, y.index))
+	if c := cmp.Compare(b.lots[x.lot].envelope, b.lots[y.lot].envelope); c != 0 {
+		return c
+	}
+	return int(x.index) - int(y.index)
 }
 
 // withNumber returns the positions of the messages to a number.

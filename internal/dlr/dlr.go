@@ -39,7 +39,8 @@ type Limiter interface {
 // none is told twice.
 type Statuses interface {
 	Current(messageID string) (envelope.Status, bool)
-	Apply(*envelope.Event)
+	// Tell has publish store events, and lets them count as soon as they are.
+	Tell(events []envelope.Event, publish func() error) error
 	// Unreported returns events for messages submitted after or longer ago of
 	// which no report came and that was not told yet; id names an event by its
 	// first message.
@@ -113,6 +114,7 @@ type Collector struct {
 	remarked *recent // words on messages that are told already
 	ready    atomic.Bool
 	storing  atomic.Int64 // callbacks that wait for the bus right now
+	most     atomic.Int64 // most of them since somebody last looked, about
 }
 
 // account is an Account with what its adapter can do.

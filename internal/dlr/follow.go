@@ -96,7 +96,7 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 // means can wait. An eighth of the time is for that even then; the groups that
 // come together meanwhile are larger, and cheaper for each.
 func (c *Collector) yield(ctx context.Context, took time.Duration) {
-	if c.storing.Load() >= storm {
+	if c.most.Swap(c.storing.Load()) >= storm {
 		sleep(ctx, min(7*took, longestYield))
 	}
 }

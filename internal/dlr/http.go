@@ -158,7 +158,9 @@ func (c *Collector) store(r *http.Request, a *account, kind string, cb *raw, id 
 	if !c.o.Bus.Connected() {
 		return false
 	}
-	c.storing.Add(1)
+	if n := c.storing.Add(1); n > c.most.Load() {
+		c.most.Store(n)
+	}
 	defer c.storing.Add(-1)
 	p, err := c.o.Bus.PublishAsync(bus.Out{Subject: bus.CallbackSubject(a.Name, kind), Data: cb.append(make([]byte, 0, cb.size())), MsgID: id})
 	if err == nil {

@@ -82,13 +82,10 @@ func (it *item) remarks() bool {
 
 // tell publishes events and lets them count at once.
 func (c *Collector) tell(ctx context.Context, events []envelope.Event) error {
-	if err := journal.Tell(ctx, c.o.Bus, events); err != nil {
-		return err
+	if len(events) == 0 {
+		return nil
 	}
-	for i := range events {
-		c.o.Statuses.Apply(&events[i])
-	}
-	return nil
+	return c.o.Statuses.Tell(events, func() error { return journal.Tell(ctx, c.o.Bus, events) })
 }
 
 // prove sees to it that nobody sends again what a report says was taken. A

@@ -114,6 +114,9 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (s *Store) event(m *bus.Msg, _ int64) {
+	if s.own.passes(m.Get("Nats-Msg-Id")) {
+		return
+	}
 	var e envelope.Event
 	if err := envelope.DecodeEvent(m.Data, &e); err != nil {
 		s.o.Log.Error("event unreadable", "seq", m.Seq, "error", err)
