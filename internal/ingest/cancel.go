@@ -29,11 +29,11 @@ const reasonCanceled = "canceled"
 func (in *Ingest) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	t, id := tenant(r.Context()), r.PathValue("id")
 	var m status.Message
-	if !in.known(r.Context(), func() (ok bool) {
+	if err := in.known(r.Context(), "message", func() (ok bool) {
 		m, ok = in.status.Message(t.Name, id)
 		return ok
-	}) {
-		return in.unknown("message")
+	}); err != nil {
+		return err
 	}
 	return in.answerCancel(w, r, m.EnvelopeID, []status.Message{m})
 }
@@ -41,11 +41,11 @@ func (in *Ingest) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 func (in *Ingest) deleteEnvelope(w http.ResponseWriter, r *http.Request) error {
 	t, id := tenant(r.Context()), r.PathValue("id")
 	var msgs []status.Message
-	if !in.known(r.Context(), func() (ok bool) {
+	if err := in.known(r.Context(), "envelope", func() (ok bool) {
 		msgs, ok = in.messages(t.Name, id)
 		return ok
-	}) {
-		return in.unknown("envelope")
+	}); err != nil {
+		return err
 	}
 	return in.answerCancel(w, r, id, msgs)
 }
@@ -81,10 +81,10 @@ func (in *Ingest) messages(tenant, id string) ([]status.Message, bool) {
 func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []status.Message) (CancelCounts, error) {
 	var c CancelCounts
 	var origin envelope.Origin
-	if !in.known(ctx, func() (ok bool) { // of events alone, until its piece was read
+	if err := in.known(ctx, "envelope", func() (ok bool) { // of events alone, until its piece was read
 		origin, _, ok = in.status.Origin(tenant, envelopeID)
 		return ok
-	}) {
+	}); err != nil {
 		p := problem(http.StatusServiceUnavailable, codeUnavailable, "the envelope is not known well enough yet; try again")
 		p.RetryAfter = statusRetry
 		return c, p

@@ -24,9 +24,9 @@ type Status interface {
 	Register(p *envelope.Piece, o envelope.Origin)
 	// Ready is false while the statuses are being rebuilt.
 	Ready() bool
-	// Refresh sees to it that what others have stored until now is known, as far
-	// as the bus can be asked.
-	Refresh(ctx context.Context)
+	// Refresh sees to it that what anybody has stored for a tenant until now is
+	// known. Without an error, what is unknown after it does not exist.
+	Refresh(ctx context.Context, tenant string) error
 	Message(tenant, id string) (status.Message, bool)
 	Envelope(tenant, id string) (status.Envelope, bool)
 	Messages(tenant, envelopeID string, filter envelope.Status, cursor string, limit int) (list []status.Message, next string, ok bool)

@@ -12,11 +12,11 @@ import (
 
 func (in *Ingest) getMessage(w http.ResponseWriter, r *http.Request) error {
 	var m status.Message
-	if !in.known(r.Context(), func() (ok bool) {
+	if err := in.known(r.Context(), "message", func() (ok bool) {
 		m, ok = in.status.Message(tenant(r.Context()).Name, r.PathValue("id"))
 		return ok
-	}) {
-		return in.unknown("message")
+	}); err != nil {
+		return err
 	}
 	in.explain(&m)
 	writeJSON(w, http.StatusOK, typeJSON, m)
@@ -25,11 +25,11 @@ func (in *Ingest) getMessage(w http.ResponseWriter, r *http.Request) error {
 
 func (in *Ingest) getEnvelope(w http.ResponseWriter, r *http.Request) error {
 	var e status.Envelope
-	if !in.known(r.Context(), func() (ok bool) {
+	if err := in.known(r.Context(), "envelope", func() (ok bool) {
 		e, ok = in.status.Envelope(tenant(r.Context()).Name, r.PathValue("id"))
 		return ok
-	}) {
-		return in.unknown("envelope")
+	}); err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, typeJSON, e)
 	return nil
@@ -53,11 +53,11 @@ func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) er
 	}
 	var page []status.Message
 	var next string
-	if !in.known(r.Context(), func() (ok bool) {
+	if err := in.known(r.Context(), "envelope", func() (ok bool) {
 		page, next, ok = in.status.Messages(tenant(r.Context()).Name, r.PathValue("id"), filter, q.Get("cursor"), limit)
 		return ok
-	}) {
-		return in.unknown("envelope")
+	}); err != nil {
+		return err
 	}
 	for i := range page {
 		in.explain(&page[i])
@@ -66,27 +66,31 @@ func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) er
 	return nil
 }
 
-// known looks for something, and once more after what other processes have
-// stored a moment ago has been read.
-func (in *Ingest) known(ctx context.Context, look func() bool) bool {
+// known looks for something of the caller's, and once more after all that anybody
+// has stored has been read. If it is not there, the error is the answer: 404, but
+// 503 while nobody can tell: the statuses are being rebuilt, or the bus cannot be
+// asked for what others have stored.
+func (in *Ingest) known(ctx context.Context, what string, look func() bool) error {
 	if look() {
-		return true
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	within, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	in.status.Refresh(ctx)
-	return look()
-}
-
-// unknown answers an id that is not found: 404, but 503 while the statuses are
-// being rebuilt and it may turn up yet.
-func (in *Ingest) unknown(what string) *Problem {
-	if !in.status.Ready() {
-		p := problem(http.StatusServiceUnavailable, codeUnavailable, "statuses are being rebuilt; try again")
-		p.RetryAfter = statusRetry
-		return p
+	err := in.status.Refresh(within, tenant(ctx).Name)
+	switch {
+	case look():
+		return nil
+	case err != nil:
+		return rebuilding()
 	}
 	return problem(http.StatusNotFound, codeNotFound, "there is no such "+what)
+}
+
+// rebuilding answers what nobody can tell right now.
+func rebuilding() *Problem {
+	p := problem(http.StatusServiceUnavailable, codeUnavailable, "statuses are being rebuilt; try again")
+	p.RetryAfter = statusRetry
+	return p
 }
 
 // explain says what the statuses alone do not know of a message that waits.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -122,18 +121,15 @@ func (h *held) within(ctx context.Context) (context.Context, context.CancelFunc)
 // the time that they need after trouble with the bus to read what it has; until
 // then, and while they are being rebuilt, the error says that nobody can tell.
 func (h *held) stored(ctx context.Context) (bool, error) {
-	stream := bus.SubmitStream(h.tenant)
 	for tries := 0; ; tries++ {
 		if !h.in.status.Ready() {
 			return false, errRebuilt
 		}
+		if err := h.in.status.Refresh(ctx, h.tenant); err != nil {
+			return false, err
+		}
 		if _, ok := h.in.status.Envelope(h.tenant, h.first.ID); ok || tries == lookTries {
 			return ok, nil
-		}
-		if tries == 0 {
-			if _, err := h.in.bus.State(ctx, stream); err != nil {
-				return false, err
-			}
 		}
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/desk"
 	"github.com/tuma-sms/tuma/internal/optout"
+	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
@@ -109,10 +110,14 @@ func (in *Ingest) resolve(ctx context.Context, a *Account, args map[string]strin
 		return nil
 	}
 	delete(args, "message")
-	m, found := in.status.Message(tenant(ctx).Name, id)
+	var m status.Message
+	if err := in.known(ctx, "message", func() (ok bool) {
+		m, ok = in.status.Message(tenant(ctx).Name, id)
+		return ok
+	}); err != nil {
+		return err
+	}
 	switch {
-	case !found:
-		return in.unknown("message")
 	case m.Provider != a.Name || m.ProviderMessageID == "":
 		return problem(http.StatusConflict, codeConflict, "this provider has given the message no id")
 	}

@@ -45,7 +45,7 @@ func (in *Ingest) postReplay(w http.ResponseWriter, r *http.Request) error {
 		return problem(http.StatusConflict, codeConflict, "what could not be read cannot be replayed")
 	}
 	if !in.status.Ready() {
-		return in.unknown("status")
+		return rebuilding()
 	}
 	skipped := in.leaveOutSent(&letter)
 	if letter.Reason != envelope.DeadRefused && !force && len(letter.Piece.Messages) > 0 {

@@ -2,8 +2,8 @@ package status
 
 import (
 	"context"
+	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -25,10 +25,9 @@ type queue struct {
 	b      *bus.Bus
 	stream string
 	p      *position
-	turn   chan struct{} // held by who reads
-	reads  atomic.Uint64 // begun
+	turns  turns
 
-	behind time.Time // since when a message that there should be cannot be read; guarded by turn
+	behind time.Time // since when a message that there should be cannot be read; guarded by turns
 
 	mu    sync.Mutex
 	epoch int64
@@ -61,7 +60,7 @@ func (q *queues) all() []*queue {
 // follow returns what follows a queue until ctx is done.
 func (s *Store) follow(stream string) func(context.Context, *bus.Bus, *position) {
 	return func(ctx context.Context, b *bus.Bus, p *position) {
-		q := &queue{s: s, b: b, stream: stream, p: p, turn: make(chan struct{}, 1), next: 1, mine: map[uint64]struct{}{}}
+		q := &queue{s: s, b: b, stream: stream, p: p, turns: newTurns(), next: 1, mine: map[uint64]struct{}{}}
 		s.queues.mu.Lock()
 		if s.queues.byStream == nil {
 			s.queues.byStream = map[string]*queue{}
@@ -69,22 +68,11 @@ func (s *Store) follow(stream string) func(context.Context, *bus.Bus, *position)
 		s.queues.byStream[stream] = q
 		s.queues.mu.Unlock()
 		for ctx.Err() == nil {
-			if err := q.read(ctx); err != nil {
+			if err := q.read(ctx); err != nil && !errors.Is(err, errBehind) {
 				s.trouble(ctx, stream, err)
 				continue
 			}
 			wait(ctx, queueEvery)
-		}
-	}
-}
-
-// Refresh reads what was stored in the queues before the call, as far as the
-// server asked knows of it: who meets an unknown id asks for that first. It gives
-// up silently when ctx is done or the bus is in trouble.
-func (s *Store) Refresh(ctx context.Context) {
-	for _, q := range s.queues.all() {
-		if q.p.caught.Load() && q.read(ctx) != nil {
-			return
 		}
 	}
 }
@@ -98,32 +86,30 @@ func (q *queue) registered(o envelope.Origin) {
 	}
 }
 
-// read reads what is in the queue and nobody registered. Calls that wait for one
-// another share a reading that begins after they came.
+// errBehind says that a queue holds more than could be read of it right now.
+var errBehind = errors.New("status: the queue holds what cannot be read yet")
+
+// read reads what is in the queue and nobody registered.
 func (q *queue) read(ctx context.Context) error {
-	before := q.reads.Load()
-	select {
-	case q.turn <- struct{}{}:
-		defer func() { <-q.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if q.reads.Load() > before { // began after we came, and is over
-		return nil
-	}
-	q.reads.Add(1)
-	epoch, err := q.b.Epoch(ctx, q.stream)
-	if err != nil {
-		return err
-	}
-	q.begin(epoch)
-	if !q.p.caught.Load() {
-		return q.catchUp(ctx, epoch)
-	}
-	state, err := q.b.State(ctx, q.stream)
-	if err != nil {
-		return err
-	}
+	return q.turns.share(ctx, func() error {
+		epoch, err := q.b.Epoch(ctx, q.stream)
+		if err != nil {
+			return err
+		}
+		q.begin(epoch)
+		if !q.p.caught.Load() {
+			return q.catchUp(ctx, epoch)
+		}
+		state, err := q.b.State(ctx, q.stream)
+		if err != nil {
+			return err
+		}
+		return q.readTo(ctx, state, epoch)
+	})
+}
+
+// readTo reads up to where the stream ended.
+func (q *queue) readTo(ctx context.Context, state bus.State, epoch int64) error {
 	for {
 		from, n := q.gap(state)
 		if n == 0 {
@@ -139,7 +125,7 @@ func (q *queue) read(ctx context.Context) error {
 			return err
 		}
 		if !q.passed(next, from, n) {
-			return nil
+			return errBehind
 		}
 	}
 }

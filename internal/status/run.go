@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,12 @@ func (s *Store) Run(ctx context.Context, b *bus.Bus, tenants, accounts []string)
 	return nil
 }
 
+// errRebuilding says that the streams have not been read to their end yet.
+var errRebuilding = errors.New("status: statuses are being rebuilt")
+
 // Ready reports whether everything that the streams held at the start has been
-// read. Until then an unknown id says nothing.
+// read. Until then an unknown id says nothing, and after that no more than that it
+// was not there at the start: see Refresh.
 func (s *Store) Ready() bool { return s.tails.ready() }
 
 // handler reads one message of a stream of the given epoch.
@@ -69,32 +74,81 @@ func (s *Store) tail(stream string, fn handler) func(context.Context, *bus.Bus, 
 	}
 }
 
-// scan looks at a work queue again and again: the server lets nobody but its
-// one consumer follow it. What was taken between two looks is missed here and
-// found in the queue that it went to.
+// look is a work queue that is looked at again and again: the server lets nobody
+// but its one consumer follow it. What was taken between two looks is missed here
+// and found in the queue that it went to.
+type look struct {
+	s              *Store
+	b              *bus.Bus
+	stream, filter string
+	fn             handler
+	p              *position
+	turns          turns
+
+	next  uint64 // guarded by turns, as is epoch
+	epoch int64
+}
+
+// scan returns what looks at a stream until ctx is done.
 func (s *Store) scan(stream, filter string, fn handler) func(context.Context, *bus.Bus, *position) {
 	return func(ctx context.Context, b *bus.Bus, p *position) {
-		var next uint64 = 1
-		var epoch int64
+		l := &look{s: s, b: b, stream: stream, filter: filter, fn: fn, p: p, turns: newTurns(), next: 1}
+		s.looks.add(l)
 		for ctx.Err() == nil {
-			now, err := b.Epoch(ctx, stream)
-			if err == nil {
-				if now != epoch {
-					epoch, next = now, 1
-				}
-				next, err = b.Scan(ctx, stream, filter, next, func(m *bus.Msg) {
-					fn(m, epoch)
-					p.at.Store(m.Time.UnixNano())
-				})
-			}
-			if err != nil {
+			if err := l.read(ctx); err != nil {
 				s.trouble(ctx, stream, err)
 				continue
 			}
-			p.caught.Store(true)
 			wait(ctx, scanEvery)
 		}
 	}
+}
+
+// read reads what came since the last look.
+func (l *look) read(ctx context.Context) error {
+	return l.turns.share(ctx, func() error {
+		now, err := l.b.Epoch(ctx, l.stream)
+		if err != nil {
+			return err
+		}
+		if now != l.epoch {
+			l.epoch, l.next = now, 1
+		}
+		l.next, err = l.b.Scan(ctx, l.stream, l.filter, l.next, func(m *bus.Msg) {
+			l.fn(m, l.epoch)
+			l.p.at.Store(m.Time.UnixNano())
+		})
+		if err == nil {
+			l.p.caught.Store(true)
+		}
+		return err
+	})
+}
+
+// looks are those that a store takes, by stream.
+type looks struct {
+	mu       sync.RWMutex
+	byStream map[string]*look
+}
+
+func (l *looks) add(one *look) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byStream == nil {
+		l.byStream = map[string]*look{}
+	}
+	l.byStream[one.stream] = one
+}
+
+func (l *looks) of(streams ...string) (out []*look) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, stream := range streams {
+		if one := l.byStream[stream]; one != nil {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 func (s *Store) trouble(ctx context.Context, stream string, err error) {

@@ -46,6 +46,13 @@ func run(t *testing.T, b *bus.Bus, tenants, accounts []string) *status.Store {
 	return s
 }
 
+func refresh(t *testing.T, s *status.Store) {
+	t.Helper()
+	if err := s.Refresh(t.Context(), "acme"); err != nil {
+		t.Error(err)
+	}
+}
+
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -132,7 +139,7 @@ func TestQueueIsReadWhereNobodyRegistered(t *testing.T) {
 		s.Register(piece(id, 0), envelope.Origin{Stream: ack.Stream, Epoch: epoch, Seq: ack.Seq})
 	}
 	for range 3 {
-		s.Refresh(t.Context())
+		refresh(t, s)
 		store(t, b, queue, piece("BEFORE", 0))
 		mine("MINE1")
 		store(t, b, queue, piece("BETWEEN1", 0))
@@ -140,7 +147,7 @@ func TestQueueIsReadWhereNobodyRegistered(t *testing.T) {
 		mine("MINE2")
 		mine("MINE3")
 		store(t, b, queue, piece("AFTER", 0))
-		s.Refresh(t.Context())
+		refresh(t, s)
 		for _, id := range []string{"BEFORE-0", "MINE1-0", "BETWEEN1-0", "BETWEEN2-0", "MINE2-0", "MINE3-0", "AFTER-0"} {
 			if _, ok := s.Message("acme", id); !ok {
 				t.Errorf("%s is not known", id)
@@ -157,5 +164,32 @@ func TestQueueIsReadWhereNobodyRegistered(t *testing.T) {
 	}
 	if read == 3 {
 		t.Error("everything was read although it was registered")
+	}
+}
+
+// What is stored is known after Refresh, wherever it lies; and Refresh says so if
+// it cannot ask.
+func TestRefreshIsCertainOrSaysSo(t *testing.T) {
+	t.Parallel()
+	server := natstest.Server(t)
+	b := natstest.Connect(t, server, []string{"acme"}, []string{"a"})
+	if err := status.New(status.Options{}).Refresh(t.Context(), "acme"); err == nil {
+		t.Error("certain before anything was read")
+	}
+	s := run(t, b, []string{"acme"}, []string{"a"})
+	store(t, b, bus.Out{Subject: bus.AcceptedSubject("acme", "bulk")}, piece("WHOLE", 0))
+	store(t, b, bus.Out{Subject: bus.DueSubmitSubject("acme", "bulk"), SchedID: "HELD", At: time.Now().Add(time.Hour)}, piece("HELD", 0))
+	store(t, b, bus.Out{Subject: bus.QueueSubject("a", "high", "acme")}, piece("CUT", 0))
+	refresh(t, s)
+	for _, id := range []string{"WHOLE-0", "HELD-0", "CUT-0"} {
+		if _, ok := s.Message("acme", id); !ok {
+			t.Errorf("%s is not known", id)
+		}
+	}
+	server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Refresh(ctx, "acme"); err == nil {
+		t.Error("certain without a bus")
 	}
 }

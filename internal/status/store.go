@@ -34,6 +34,7 @@ type Store struct {
 	added  atomic.Uint64 // envelopes ever added: drives eviction
 	tails  progress
 	queues queues
+	looks  looks
 	own    own
 }
 
