@@ -23,6 +23,7 @@ type item struct {
 	b     *batch // the message it was matched to
 	pos   int
 	class Class
+	news  bool // it changes the message's status
 }
 
 // early marks a report whose message is still on its way out: the answer to the

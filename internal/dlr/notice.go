@@ -72,3 +72,18 @@ func (c *Collector) heed(ctx context.Context, a *account, cb *callback) error {
 	}
 	return nil
 }
+
+// heedReports tells which numbers want nothing from the account any more, as
+// reports that are news said.
+func (c *Collector) heedReports(ctx context.Context, a *account, found []*item) error {
+	for _, it := range found {
+		if !it.news || !it.report.OptOut {
+			continue
+		}
+		e := optout.Entry{Account: a.Name, Number: it.b.message(it.pos).To, Out: true, Source: "report", Time: c.o.Now().UTC()}
+		if err := optout.Tell(ctx, c.o.Bus, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

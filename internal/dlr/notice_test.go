@@ -10,7 +10,10 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/optout"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -68,6 +71,31 @@ func TestNotices(t *testing.T) {
 	}
 	if len(optouts) > 0 {
 		t.Error("a number opted out that was not named")
+	}
+}
+
+// A report that a number is blacklisted opts it out, when it is news; no other does.
+func TestReportOptsOut(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"b1": {[]providers.Report{
+		{To: number(1), Status: providers.ReportUndelivered, Code: "26", OptOut: true},
+		{To: number(2), Status: providers.ReportUndelivered, Code: "31"},
+	}, false}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 50 * time.Millisecond}})
+	optouts := following(w, bus.OptOutStream)
+	span := w.queue("E", number(1), number(2), number(3))
+	w.outcome(w.intend(span), 3, idempotency.Closed, journal.MessageResult{Status: envelope.Submitted, ProviderID: "b1"})
+	if _, e := next[optout.Entry](w, optouts); e.Number != number(1) || e.Account != account || !e.Out || e.Source != "report" {
+		t.Errorf("opt-out %+v", e)
+	}
+	w.wantTold("submitted E-0", "submitted E-1", "submitted E-2", "undelivered E-0", "undelivered E-1")
+	w.until(func() bool {
+		gw.mu.Lock()
+		defer gw.mu.Unlock()
+		return gw.polled >= 3
+	})
+	if len(optouts) > 0 {
+		t.Error("told again, or of another")
 	}
 }
 

@@ -57,6 +57,9 @@ func (c *Collector) settle(ctx context.Context, a *account, items []item) error 
 		crash.At("dlr.after-match")
 	}
 	events := c.changes(a, found, proved)
+	if err := c.heedReports(ctx, a, found); err != nil {
+		return err
+	}
 	if err := c.tell(ctx, events); err != nil {
 		return err
 	}
@@ -208,7 +211,7 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 		if it.report.Status == providers.ReportRefused {
 			if proved[it] && envelope.Failed.Supersedes(current) {
 				told.add(it.b.tenant(it.pos), envelope.Failed, at, it.message(envelope.Failed))
-				now[id] = envelope.Failed
+				now[id], it.news = envelope.Failed, true
 			}
 			continue
 		}
@@ -222,7 +225,7 @@ func (c *Collector) changes(a *account, found []*item, proved map[*item]bool) []
 		}
 		if to := wanted(it.report.Status); to != "" && to.Supersedes(current) {
 			told.add(it.b.tenant(it.pos), to, at, it.message(to))
-			current = to
+			current, it.news = to, true
 		}
 		now[id] = current
 	}

@@ -23,7 +23,7 @@ type Entry struct {
 	Account string    `json:"provider"`
 	Number  string    `json:"number"` // E.164 with its plus
 	Out     bool      `json:"opted_out"`
-	Source  string    `json:"source"` // webhook, refused, operator
+	Source  string    `json:"source"` // webhook, report, refused, operator
 	Time    time.Time `json:"time"`
 }
 

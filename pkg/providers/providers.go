@@ -164,6 +164,7 @@ type Report struct {
 	Code       string       // the gateway's own status word or code, verbatim, at most 64 bytes
 	Detail     string
 	Time       string // the gateway's own time, verbatim: its zone is often unknown
+	OptOut     bool   // it did not arrive because its number wants nothing from this account, or may get nothing
 }
 
 // ReportStatus is what a report says of a message.

@@ -108,6 +108,7 @@ type reportView struct {
 	Code       string `json:"code,omitempty"`
 	Detail     string `json:"detail,omitempty"`
 	Time       string `json:"time,omitempty"`
+	OptOut     bool   `json:"opt_out,omitempty"`
 }
 
 // wantView is a .want.json of any folder.
@@ -150,7 +151,7 @@ func viewReports(reports []providers.Report) []reportView {
 	}
 	var out []reportView
 	for _, r := range reports {
-		out = append(out, reportView{r.BatchID, r.MessageID, r.ProviderID, r.To, words[r.Status], r.Code, r.Detail, r.Time})
+		out = append(out, reportView{r.BatchID, r.MessageID, r.ProviderID, r.To, words[r.Status], r.Code, r.Detail, r.Time, r.OptOut})
 	}
 	return out
 }

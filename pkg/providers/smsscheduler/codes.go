@@ -6,35 +6,36 @@ import "github.com/tuma-sms/tuma/pkg/providers"
 type state struct {
 	status providers.ReportStatus
 	words  string
+	optOut bool
 }
 
 // states are the statuses of GET /message/{id}, with the document's own words.
 var states = map[int]state{
-	10: {providers.ReportPending, "Scheduled"},
-	11: {providers.ReportPending, "Pending"},
-	12: {providers.ReportPending, "Sent"},
-	13: {providers.ReportDelivered, "Received"},
-	20: {providers.ReportUndelivered, "Cancelled - Missing contact or phone number"},
-	21: {providers.ReportUndelivered, "Cancelled - Missing text message"},
-	22: {providers.ReportUndelivered, "Cancelled - Invalid text message"},
-	23: {providers.ReportUndelivered, "Cancelled - Missing sender"},
-	24: {providers.ReportUndelivered, "Cancelled - Invalid sender"},
-	25: {providers.ReportUndelivered, "Cancelled - Not enough credits"},
-	26: {providers.ReportUndelivered, "Cancelled - Blacklisted contact or phone number"},
-	27: {providers.ReportUndelivered, "Cancelled - End of validity period"},
-	28: {providers.ReportUndelivered, "Cancelled - Unavailable country"},
-	29: {providers.ReportUndelivered, "Cancelled - Error"},
-	30: {providers.ReportUndelivered, "Missed - Invalid phone number"},
-	31: {providers.ReportUndelivered, "Missed - Blacklisted phone number or blocked by phone carrier"},
-	32: {providers.ReportUndelivered, "Missed - End of validity period"},
-	33: {providers.ReportUndelivered, "Missed - Network not available on sending phone"},
+	10: {status: providers.ReportPending, words: "Scheduled"},
+	11: {status: providers.ReportPending, words: "Pending"},
+	12: {status: providers.ReportPending, words: "Sent"},
+	13: {status: providers.ReportDelivered, words: "Received"},
+	20: {status: providers.ReportUndelivered, words: "Cancelled - Missing contact or phone number"},
+	21: {status: providers.ReportUndelivered, words: "Cancelled - Missing text message"},
+	22: {status: providers.ReportUndelivered, words: "Cancelled - Invalid text message"},
+	23: {status: providers.ReportUndelivered, words: "Cancelled - Missing sender"},
+	24: {status: providers.ReportUndelivered, words: "Cancelled - Invalid sender"},
+	25: {status: providers.ReportUndelivered, words: "Cancelled - Not enough credits"},
+	26: {status: providers.ReportUndelivered, words: "Cancelled - Blacklisted contact or phone number", optOut: true},
+	27: {status: providers.ReportUndelivered, words: "Cancelled - End of validity period"},
+	28: {status: providers.ReportUndelivered, words: "Cancelled - Unavailable country"},
+	29: {status: providers.ReportUndelivered, words: "Cancelled - Error"},
+	30: {status: providers.ReportUndelivered, words: "Missed - Invalid phone number"},
+	31: {status: providers.ReportUndelivered, words: "Missed - Blacklisted phone number or blocked by phone carrier"}, // or: no opt-out for certain
+	32: {status: providers.ReportUndelivered, words: "Missed - End of validity period"},
+	33: {status: providers.ReportUndelivered, words: "Missed - Network not available on sending phone"},
 	// 34 to 37 are not in the document. All of the thirties that are mean Missed.
-	34: {providers.ReportUndelivered, ""},
-	35: {providers.ReportUndelivered, ""},
-	36: {providers.ReportUndelivered, ""},
-	37: {providers.ReportUndelivered, ""},
-	38: {providers.ReportUndelivered, "Missed - Sending failed (Unknown reason)"},
-	39: {providers.ReportUndelivered, "Missed - Error"},
+	34: {status: providers.ReportUndelivered, words: ""},
+	35: {status: providers.ReportUndelivered, words: ""},
+	36: {status: providers.ReportUndelivered, words: ""},
+	37: {status: providers.ReportUndelivered, words: ""},
+	38: {status: providers.ReportUndelivered, words: "Missed - Sending failed (Unknown reason)"},
+	39: {status: providers.ReportUndelivered, words: "Missed - Error"},
 }
 
 // meaning says what an error in a field of the request is.
@@ -46,6 +47,8 @@ type meaning struct {
 // fields are the fields that a 400 "errors: List of error messages indexed by
 // field names" can blame. We write sender, date and stop flag ourselves, so an
 // error there is about the account or about us, and another account may do.
+// Where phone_numbers alone is to blame, sentences that repeat numbers of ours
+// name those that are refused; see named.
 var fields = map[string]meaning{
 	"message_text":  {providers.RejectedHere, false},
 	"message_stop":  {providers.RejectedHere, false},

@@ -36,8 +36,7 @@ func (p *provider) Find(ctx context.Context, q *providers.Query, start func() er
 		return providers.Found{}, err
 	}
 	if resp.Status == http.StatusNotFound {
-		// Documented for this one path: the gateway has no such message.
-		return providers.Found{}, &providers.Error{Class: providers.Rejected, Status: resp.Status, Detail: "the gateway knows no message of this id"}
+		return providers.Found{}, unknown(resp.Status)
 	}
 	var list []sms
 	if resp.Status/100 != 2 || json.Unmarshal(resp.Body, &list) != nil || list == nil {
@@ -53,6 +52,7 @@ func (p *provider) Find(ctx context.Context, q *providers.Query, start func() er
 
 // sms is one of the parts or copies that the gateway made for a number.
 type sms struct {
+	ID     httpapi.Scalar `json:"id"`
 	Number httpapi.Scalar `json:"phone_number"`
 	Status httpapi.Scalar `json:"status"`
 }
@@ -93,7 +93,7 @@ func report(providerID string, s sms) providers.Report {
 	r := providers.Report{ProviderID: providerID, To: httpapi.E164(string(s.Number)), Code: httpapi.Word(string(s.Status))}
 	if code, err := strconv.Atoi(r.Code); err == nil {
 		row := states[code]
-		r.Status, r.Detail = row.status, row.words
+		r.Status, r.Detail, r.OptOut = row.status, row.words, row.optOut
 	}
 	return r
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
@@ -20,19 +19,11 @@ import (
 // sendRequest is the body of POST /sms.
 type sendRequest struct {
 	Text    string   `json:"message_text"`
-	Stop    bool     `json:"message_stop"` // "STOP mention will be added": the text is the client's
+	Stop    bool     `json:"message_stop"`
 	Date    string   `json:"delivery_date"`
 	Sender  int64    `json:"sender_id"`
 	Numbers []string `json:"phone_numbers"` // "with the country prefix": the plus stays
 }
-
-// west is the zone in which "now" is told. A date "equal or inferior to the
-// current date" sends right away; in which zone it is read is not documented. No
-// clock on earth is behind this one, so that no message waits for hours. The
-// price: the dates on the gateway's pages are early by half a day or so.
-var west = time.FixedZone("UTC-12", -12*60*60)
-
-const dateFormat = "2006-01-02 15:04:05"
 
 // Send implements providers.Provider. A message whose number the answer does
 // not list is Uncertain, under the request's id: a look-up will tell.
@@ -79,7 +70,7 @@ func (p *provider) compose(messages []providers.Message) ([]byte, error) {
 		}
 		numbers[i] = messages[i].To
 	}
-	return httpapi.JSON(sendRequest{shared.text, false, p.now().In(west).Format(dateFormat), shared.sender, numbers})
+	return httpapi.JSON(sendRequest{shared.text, shared.stop, p.date(shared.at), shared.sender, numbers})
 }
 
 // alone says of a refusal of one message that the others of its batch may go.
@@ -106,33 +97,40 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 	if err := json.Unmarshal(resp.Body, &a); err != nil || !validID(string(a.ID)) {
 		return nil, p.failure(resp, len(messages))
 	}
-	listed := numbersOf(a.IDs)
+	listed := partsOf(a.IDs)
 	results := make([]providers.Result, len(messages))
 	for i, m := range messages {
 		results[i] = providers.Result{Class: providers.Accepted, ProviderID: string(a.ID)}
-		if !listed[m.To] {
+		switch parts := listed[m.To]; {
+		case parts == 0:
 			results[i].Class = providers.Uncertain
 			results[i].Detail = "the answer does not list this number"
+		case parts > 1: // one may be a text that is sent in parts under one id
+			results[i].Segments = parts
 		}
 	}
 	return results, nil
 }
 
-// numbersOf returns the numbers, in E.164, for which sms_ids has an id. An empty
+// partsOf returns how many ids sms_ids has for each number, in E.164. An empty
 // PHP map comes as [], and lists nobody.
-func numbersOf(raw json.RawMessage) map[string]bool {
+func partsOf(raw json.RawMessage) map[string]int {
 	var ids map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &ids); err != nil {
 		return nil
 	}
-	listed := make(map[string]bool, len(ids))
+	listed := make(map[string]int, len(ids))
 	for spelled, list := range ids {
 		switch string(bytes.Join(bytes.Fields(list), nil)) {
 		case "[]", "null", "{}", `""`, "0", "false":
 			continue // none was made for it
 		}
+		parts := 1
+		if several := []json.RawMessage{}; json.Unmarshal(list, &several) == nil {
+			parts = len(several)
+		}
 		if n := httpapi.E164(spelled); n != "" {
-			listed[n] = true
+			listed[n] += parts
 		}
 	}
 	return listed

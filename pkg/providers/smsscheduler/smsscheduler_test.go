@@ -1,6 +1,7 @@
 package smsscheduler_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func suite() providertest.Suite {
 		Credentials:   map[string]string{"token": "canary-token"},
 		Options:       senders(),
 		Dir:           "testdata",
-		Features:      providertest.Features{Find: true},
+		Features:      providertest.Features{Find: true, Desk: true},
 		UnknownStatus: "99",
 		Accept:        accept,
 		Find: func(status string) (*providers.Query, string) {
@@ -43,7 +44,7 @@ func find(t *testing.T, p providers.Provider, id string) ([]providers.Report, bo
 }
 
 func senders() map[string]any {
-	return map[string]any{"senders": map[string]any{"ACME": 123, "Other": "124"}}
+	return map[string]any{"senders": map[string]any{"ACME": 123, "Other": "124"}, "zone": "Europe/Paris"}
 }
 
 func accept(_ *http.Request, body []byte) string {
@@ -183,6 +184,111 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestDate: in the gateway's zone, late rather than early; what is due gets a
+// date that is past in every zone.
+func TestDate(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{
+		"2026-07-01T10:00:00Z":      "2026-07-01 12:00:00",
+		"2026-12-01T10:00:00.5Z":    "2026-12-01 11:00:01",
+		"2026-03-04T05:06:07Z":      "2026-03-03 17:06:07", // now
+		"2026-03-04T06:06:08+01:00": "2026-03-04 06:06:08",
+	} {
+		g := &gateway{}
+		b := batch(1)
+		b.Messages[0].Options = map[string]string{"scheduled_at": at}
+		if _, err := account(t, g).Send(t.Context(), b); err != nil || g.sent.Date != want {
+			t.Errorf("%s: %q, %v; want %q", at, g.sent.Date, err, want)
+		}
+	}
+}
+
+// TestStop: the message's word goes before the account's, and who differs in it
+// shares no request.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		account any
+		message string
+		want    bool
+	}{{nil, "", false}, {true, "", true}, {true, "false", false}, {false, "true", true}} {
+		options := senders()
+		if c.account != nil {
+			options["message_stop"] = c.account
+		}
+		g := &gateway{}
+		p, err := smsscheduler.New(providers.Options{Credentials: suite().Credentials, Options: options, AllowHTTP: true, Transport: g, Now: providertest.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := batch(1)
+		plain := b.Messages[0]
+		if c.message != "" {
+			b.Messages[0].Options = map[string]string{"message_stop": c.message}
+		}
+		if _, err := p.Send(t.Context(), b); err != nil || g.sent.Stop != c.want {
+			t.Errorf("%+v: %t, %v", c, g.sent.Stop, err)
+		}
+		if differs := c.message != ""; (p.GroupKey(&b.Messages[0]) != p.GroupKey(&plain)) != differs {
+			t.Errorf("%+v: group keys", c)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []map[string]any{{"message_stop": "true"}, {"zone": "Paris"}, {"zone": ""}, {"zone": 1}, {"zone": "Local"}, {"colour": "red"}} {
+		options := senders()
+		for k, v := range bad {
+			options[k] = v
+		}
+		if _, err := smsscheduler.New(providers.Options{Credentials: suite().Credentials, Options: options, AllowHTTP: true}); err == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+	options := senders()
+	delete(options, "zone")
+	without, err := smsscheduler.New(providers.Options{Credentials: suite().Credentials, Options: options, AllowHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const here, never = providers.RejectedHere, providers.Rejected
+	for _, c := range []struct {
+		p             providers.Provider
+		option, value string
+		want          providers.Class // 0: carried
+	}{
+		{account(t, nil), "scheduled_at", "2026-12-25T12:45:59Z", 0},
+		{without, "scheduled_at", "2026-12-25T12:45:59Z", here}, // in which zone?
+		{account(t, nil), "scheduled_at", "2026-12-25 12:45:59", never},
+		{account(t, nil), "message_stop", "yes", never},
+		{account(t, nil), "message_stop", "false", 0},
+		{account(t, nil), "link_id", "1", here},
+	} {
+		m := message(1, "Hello", nil)
+		m.Options = map[string]string{c.option: c.value}
+		err := c.p.Check(&m)
+		var e *providers.Error
+		if c.want == 0 && err != nil || c.want != 0 && (!errors.As(err, &e) || e.Class != c.want) {
+			t.Errorf("%s %s: %v, want %v", c.option, c.value, err, c.want)
+		}
+	}
+}
+
+func TestDeskRefusesBeforeAsking(t *testing.T) {
+	t.Parallel()
+	g := &gateway{}
+	for _, o := range account(t, g).(providers.Desk).Operations() {
+		for _, args := range []map[string]string{nil, {"id": "../x"}, {"id": "1", "of": "campaign"}, {"id": "-1", "of": "sms"}} {
+			_, err := o.Do(t.Context(), args, func(context.Context) (func() error, error) { return nil, nil })
+			var e *providers.Error
+			if !errors.As(err, &e) || e.Class != providers.Rejected || g.calls != 0 {
+				t.Errorf("%s %v: %v after %d requests", o.Name, args, err, g.calls)
+			}
+		}
+	}
+}
+
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	p := account(t, nil)
@@ -297,7 +403,7 @@ func TestFind(t *testing.T) {
 		}
 		g := &gateway{status: 200, answer: fmt.Sprintf(`[{"id": 1, "phone_number": "+33612345678", "status": %d}]`, status)}
 		reports, done, err := find(t, account(t, g), "123456")
-		if err != nil || len(reports) != 1 || reports[0].Status != want || done != final {
+		if err != nil || len(reports) != 1 || reports[0].Status != want || done != final || reports[0].OptOut != (status == 26) {
 			t.Errorf("status %d: %+v, done %v, %v; want %v, %v", status, reports, done, err, want, final)
 		}
 	}

@@ -1,0 +1,129 @@
+package smsscheduler
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+// Operations implements providers.Desk: GET and DELETE, each on a message, which
+// is a whole request, and on an sms, which is one part of it for one number.
+func (p *provider) Operations() []providers.Operation {
+	params := []providers.Param{
+		{Name: "id", About: "the provider's id", Required: true},
+		{Name: "of", About: "message: a whole request, as provider_message_id names it (default); sms: one part of it"},
+	}
+	return []providers.Operation{
+		{Name: providers.OpStatus, About: "show what the provider knows of a request, or of one sms of it", Params: params, Do: p.status},
+		{Name: providers.OpCancel, About: "delete what is not sent yet of a request, or one sms of it", Params: params, Changes: true, Do: p.cancel},
+	}
+}
+
+// ask makes the one request of an operation, and reads its answer into v.
+func (p *provider) ask(ctx context.Context, method string, args map[string]string, slot providers.Slot, v any) error {
+	kind := args["of"]
+	if kind == "" {
+		kind = ofMessage
+	}
+	if kind != ofMessage && kind != ofSMS || !validID(args["id"]) {
+		return refuse(providers.Rejected, envelope.InvalidEnvelope, "wants a number as id, and message or sms in of")
+	}
+	start, err := slot(ctx)
+	if err != nil {
+		return &providers.Error{Class: providers.Unavailable, Err: err}
+	}
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: method, Path: "/" + kind + "/" + args["id"], Header: p.header, Start: start})
+	switch {
+	case err != nil:
+		return err
+	case resp.Status == http.StatusNotFound:
+		return unknown(resp.Status)
+	case resp.Status/100 != 2 || json.Unmarshal(resp.Body, v) != nil:
+		return p.failure(resp, 1)
+	}
+	return nil
+}
+
+// What an id is of.
+const (
+	ofMessage = "message"
+	ofSMS     = "sms"
+)
+
+// unknown is a 404 of a path with an id, where it is documented: the gateway has
+// nothing under it.
+func unknown(status int) *providers.Error {
+	return &providers.Error{Class: providers.Rejected, Status: status, Detail: "the gateway knows nothing of this id"}
+}
+
+// shown is one sms as a person sees it.
+type shown struct {
+	ID     string `json:"id,omitempty"`
+	To     string `json:"to"`
+	Status string `json:"status"`
+	Means  string `json:"means,omitempty"`
+}
+
+func (s *sms) show() shown {
+	out := shown{ID: string(s.ID), To: httpapi.Word(string(s.Number)), Status: httpapi.Word(string(s.Status))}
+	if code, err := strconv.Atoi(out.Status); err == nil {
+		out.Means = states[code].words
+	}
+	return out
+}
+
+func (p *provider) status(ctx context.Context, args map[string]string, slot providers.Slot) (any, error) {
+	if args["of"] == ofSMS {
+		var one sms
+		if err := p.ask(ctx, http.MethodGet, args, slot, &one); err != nil {
+			return nil, err
+		}
+		if one.Status == "" {
+			return nil, unreadable()
+		}
+		return one.show(), nil
+	}
+	var list []sms
+	if err := p.ask(ctx, http.MethodGet, args, slot, &list); err != nil {
+		return nil, err
+	}
+	if list == nil {
+		return nil, unreadable()
+	}
+	out := make([]shown, len(list))
+	for i := range list {
+		out[i] = list[i].show()
+	}
+	return out, nil
+}
+
+// cancel shows how many were deleted; of one sms, true or false.
+func (p *provider) cancel(ctx context.Context, args map[string]string, slot providers.Slot) (any, error) {
+	var a struct {
+		Success json.RawMessage `json:"success"`
+	}
+	if err := p.ask(ctx, http.MethodDelete, args, slot, &a); err != nil {
+		return nil, err
+	}
+	if args["of"] == ofSMS {
+		var deleted bool
+		if json.Unmarshal(a.Success, &deleted) != nil {
+			return nil, unreadable()
+		}
+		return map[string]bool{"deleted": deleted}, nil
+	}
+	var deleted int
+	if json.Unmarshal(a.Success, &deleted) != nil {
+		return nil, unreadable()
+	}
+	return map[string]int{"deleted": deleted}, nil
+}
+
+func unreadable() *providers.Error {
+	return &providers.Error{Class: providers.Uncertain, Status: http.StatusOK, Err: httpapi.ErrUnreadable}
+}
