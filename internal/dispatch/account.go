@@ -67,6 +67,7 @@ type account struct {
 	measured     time.Time // when the slot use was last told
 	lastError    string
 
+	missing  atomic.Int32   // requests that missed their slots and ask for others
 	attempts sync.WaitGroup // requests in flight; only the pump adds
 }
 

@@ -163,10 +163,21 @@ func (t *attempt) await(ctx context.Context, slot ratelimit.Slot) error {
 		}
 		t.batch.regime = t.a.pace.regime()
 		var err error
-		if slot, err = t.a.pace.next(ctx, len(t.items), 1); err != nil {
+		if slot, err = t.anew(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// anew asks for another slot: together with the others that missed theirs, in one
+// call, unless it is urgent.
+func (t *attempt) anew(ctx context.Context) (ratelimit.Slot, error) {
+	together := int(t.a.missing.Add(1))
+	defer t.a.missing.Add(-1)
+	if t.items[0].h.l.priority == envelope.High {
+		together = 1
+	}
+	return t.a.pace.next(ctx, len(t.items), together)
 }
 
 // timely reports, in the instant before the request, whether no message's time
