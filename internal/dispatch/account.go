@@ -300,9 +300,11 @@ func refusal(class providers.Class, e *providers.Error) string {
 }
 
 // after takes a request's class into account: what the whole account does next.
-func (a *account) after(ctx context.Context, class providers.Class, e *providers.Error) {
+// usedUp is how long the limit is used up for by what an answer that was well says:
+// the next request would be refused, so there is none, for everybody.
+func (a *account) after(ctx context.Context, class providers.Class, e *providers.Error, usedUp time.Duration) {
 	now := a.d.Now()
-	var wait time.Duration
+	wait := usedUp
 	if e != nil {
 		wait = e.RetryAfter
 	}
@@ -315,8 +317,10 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 		wait = max(wait, time.Minute)
 		a.block(refused, now.Add(wait))
 		a.found(refused, wait)
-	case class == providers.Throttled:
-		wait = max(wait, time.Second)
+	case class == providers.Throttled || usedUp > 0:
+		if class == providers.Throttled {
+			wait = max(wait, time.Second)
+		}
 		if err := a.pace.pause(ctx, wait); err != nil {
 			a.d.Log.Warn("pause not shared", "account", a.o.Name, "error", err)
 		}

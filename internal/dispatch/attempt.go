@@ -85,9 +85,13 @@ func (t *attempt) start(ctx context.Context, slot ratelimit.Slot) error {
 }
 
 // local reports whether a failure is our own and says nothing about the gateway:
-// the request ended while it waited for its slot, or was held back at its end.
+// the request ended while it waited for its slot, was held back at its end, or gave
+// its slot to what had to come first.
 func (t *attempt) local(err error) bool {
-	return err != nil && (t.waiting.Load() || errors.Is(err, errLeaseOver) || errors.Is(err, errProved))
+	if err == nil {
+		return false
+	}
+	return t.waiting.Load() || errors.Is(err, errLeaseOver) || errors.Is(err, errProved) || errors.Is(err, providers.ErrAgain)
 }
 
 // landed gives the place in flight back.
@@ -295,8 +299,19 @@ func (t *attempt) account(ctx context.Context, results []providers.Result, err e
 	default:
 		t.finish(nil)
 	}
-	t.a.after(ctx, class, e)
+	t.a.after(ctx, class, e, usedUp(results))
 	t.a.d.Observer.Request(t.a.o.Name, class)
+}
+
+// usedUp is how long the gateway says that its limit is used up for, beside an
+// answer that is well.
+func usedUp(results []providers.Result) (wait time.Duration) {
+	for i := range results {
+		if results[i].Class == providers.Accepted {
+			wait = max(wait, results[i].RetryAfter)
+		}
+	}
+	return wait
 }
 
 // conclude records the outcome, tells it, and only then lets go of the messages.

@@ -1,11 +1,17 @@
 package providers
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 )
+
+// ErrAgain, wrapped by an Error of class Unavailable, says that the request's slot
+// was spent on something that has to come first (a new token), or that a token has
+// just lapsed: nothing was sent, nothing is wrong, and the next try may come at once.
+var ErrAgain = errors.New("providers: something had to come first")
 
 // Error is a whole request's failure, or a refusal of a message before it was
 // sent. Its Class says whether anything may have been sent.

@@ -103,7 +103,7 @@ type Result struct {
 	Segments   int    // as billed; 0 when the gateway does not say
 	Cost       string // as told, with its unit; empty when not told
 	Operator   string
-	RetryAfter time.Duration
+	RetryAfter time.Duration // with Accepted, too: the gateway says that its limit is used up until then
 	Need       Need
 	OptOut     bool // refused because its number wants nothing from this account, or may get nothing
 }

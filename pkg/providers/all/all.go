@@ -20,7 +20,7 @@ type Type struct {
 	BaseURL     string        // the API's own
 	BatchSize   int           // recipients of one request, which is also the most
 	Rate        int           // requests a second
-	Credentials []string      // keys that an account needs
+	Credentials []string      // keys that an account may have; New says which are missing
 	LookUp      time.Duration // how long no report may come before a look-up; 0: it has none of its own
 }
 
@@ -38,7 +38,7 @@ func Types() map[string]Type {
 		},
 		"bulksmsrates": {
 			New: bulksmsrates.New, BaseURL: bulksmsrates.BaseURL, BatchSize: 10_000, Rate: 100,
-			Credentials: []string{"api_key", "api_secret", "webhook_secret"},
+			Credentials: []string{"api_key", "api_secret", "email", "password", "refresh_token", "webhook_secret", "verify_token"},
 			LookUp:      time.Hour, // it calls; a look-up is for calls that were lost
 		},
 		"digitalservices": {

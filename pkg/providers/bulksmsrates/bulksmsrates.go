@@ -1,6 +1,6 @@
 // Package bulksmsrates speaks the BulkSMSRates API v1 ("API Documentation" of
-// bulksmsrates.com; POST /sms/send and /sms/bulk, GET /billing/balance, signed
-// webhooks).
+// bulksmsrates.com): single and bulk SMS, WhatsApp templates, look-ups, campaigns,
+// balance, and signed webhooks.
 //
 // What is peculiar to it:
 //
@@ -11,6 +11,10 @@
 //   - client_ref is "echoed in DLR" (the sample report does not show it).
 //   - Errors have one shape and a code each; status and code together decide.
 //   - Webhooks are signed over the raw body and need no secret in their URL.
+//
+// The document shows the shapes of few answers: of the two sends, the balance, a
+// page of a list, an error, and one webhook. The others are read leniently, and
+// what cannot be read proves nothing; see lenient.go.
 //
 // The document's sandbox example uses another path (/api/v1/sms/send) and other
 // fields (destination, message, sender_id) than its own tables; the tables hold
@@ -42,48 +46,72 @@ const defaultTolerance = 15 * time.Minute
 
 type provider struct {
 	http      *httpapi.Client
+	login     login
 	header    http.Header // of every request; never written to
+	account   string
 	batch     int
 	wholeText bool
+	webhooks  bool
 	secrets   [][]byte
+	verify    []byte // what Meta's hub must know; empty: it is not answered
 	tolerance time.Duration
 	now       func() time.Time
 }
 
-// Beside sending, an account takes reports and tells its balance.
+// Beside sending, an account takes reports and notices and sees to it that they
+// come, looks up messages, tells its balance, takes messages from WhatsApp, and
+// has a desk.
 var (
-	_ providers.Provider = (*provider)(nil)
-	_ providers.Reporter = (*provider)(nil)
-	_ providers.Balancer = (*provider)(nil)
+	_ providers.Provider   = (*provider)(nil)
+	_ providers.Reporter   = (*provider)(nil)
+	_ providers.Noticer    = (*provider)(nil)
+	_ providers.Subscriber = (*provider)(nil)
+	_ providers.Finder     = (*provider)(nil)
+	_ providers.Desk       = (*provider)(nil)
+	_ providers.Balancer   = (*provider)(nil)
+	_ providers.Receiver   = (*provider)(nil)
+	_ providers.Challenger = (*provider)(nil)
 )
 
-// New builds an account's adapter. It needs the credentials api_key, api_secret
-// and webhook_secret (several, separated by commas, while one is replaced) and
-// knows these options:
+// New builds an account's adapter. It needs the credentials api_key and
+// api_secret, or email and password, or refresh_token (which suits one process
+// only), and webhook_secret (several, separated by commas, while one is replaced).
+// verify_token is what Meta's hub proves itself with. It knows these options:
 //
 //   - sandbox: every request carries X-Sandbox: true, and nothing is really sent.
 //   - whole_text: messages of different texts share a request, each whole text
 //     being the value of one variable. Off by default: how long a value may be
 //     is not documented.
+//   - webhooks: see to it that the gateway calls us; see Subscribe. Off by default:
+//     a webhook that it makes anew may have a secret that only the dashboard shows.
 //   - webhook_tolerance: a duration; default 15m.
-//
-// The provider also is a Reporter and a Balancer.
 func New(o providers.Options) (providers.Provider, error) {
-	if err := httpapi.Credential(o.Credentials, "api_key", "api_secret", "webhook_secret"); err != nil {
+	p := &provider{
+		header: http.Header{}, account: o.Account, batch: httpapi.BatchSize(o.BatchSize, maxBatch),
+		verify: []byte(o.Credentials["verify_token"]), tolerance: defaultTolerance, now: o.Now,
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if err := p.build(o); err != nil {
 		return nil, fmt.Errorf("bulksmsrates: %w", err)
 	}
-	client, err := httpapi.New(httpapi.Options{
+	return p, nil
+}
+
+func (p *provider) build(o providers.Options) (err error) {
+	p.http, err = httpapi.New(httpapi.Options{
 		BaseURL: o.BaseURL, Default: BaseURL, Timeout: o.Timeout,
 		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("bulksmsrates: %w", err)
+		return err
 	}
-	p := &provider{http: client, header: http.Header{}, batch: httpapi.BatchSize(o.BatchSize, maxBatch), tolerance: defaultTolerance, now: o.Now}
-	p.header.Set("X-API-Key", o.Credentials["api_key"])
-	p.header.Set("X-API-Secret", o.Credentials["api_secret"])
-	if p.now == nil {
-		p.now = time.Now
+	if err := p.identify(o.Credentials); err != nil {
+		return err
+	}
+	if err := httpapi.Credential(o.Credentials, "webhook_secret"); err != nil {
+		return err
 	}
 	for s := range strings.SplitSeq(o.Credentials["webhook_secret"], ",") {
 		if s = strings.TrimSpace(s); s != "" {
@@ -91,64 +119,87 @@ func New(o providers.Options) (providers.Provider, error) {
 		}
 	}
 	if len(p.secrets) == 0 {
-		return nil, errors.New("bulksmsrates: credentials.webhook_secret: holds no secret")
+		return errors.New("credentials.webhook_secret: holds no secret")
 	}
-	if err := p.configure(o.Options); err != nil {
-		return nil, fmt.Errorf("bulksmsrates: %w", err)
+	return p.configure(o.Options)
+}
+
+// identify chooses how the account proves who it is: the key pair where there is
+// one, for it costs no request and never lapses.
+func (p *provider) identify(creds map[string]string) error {
+	switch {
+	case creds["api_key"] != "" || creds["api_secret"] != "":
+		p.login = keyPair{}
+		p.header.Set("X-API-Key", creds["api_key"])
+		p.header.Set("X-API-Secret", creds["api_secret"])
+		return httpapi.Credential(creds, "api_key", "api_secret")
+	case creds["email"] != "" || creds["password"] != "":
+		p.login = &session{http: p.http, email: creds["email"], password: creds["password"], refresh: creds["refresh_token"], now: p.now}
+		return httpapi.Credential(creds, "email", "password")
+	case creds["refresh_token"] != "":
+		p.login = &session{http: p.http, refresh: creds["refresh_token"], now: p.now}
+		return nil
 	}
-	return p, nil
+	return errors.New("credentials: api_key and api_secret are missing, and so are email and password, and refresh_token, which would do instead")
 }
 
 func (p *provider) configure(options map[string]any) error {
-	if err := httpapi.OnlyOptions(options, "sandbox", "whole_text", "webhook_tolerance"); err != nil {
+	if err := httpapi.OnlyOptions(options, "sandbox", "whole_text", "webhooks", "webhook_tolerance"); err != nil {
 		return err
 	}
-	for name, value := range options {
-		switch name {
-		case "sandbox":
-			on, ok := value.(bool)
-			if !ok {
-				return errors.New("options.sandbox: must be true or false")
-			}
-			if on {
-				p.header.Set("X-Sandbox", "true")
-			}
-		case "whole_text":
-			on, ok := value.(bool)
-			if !ok {
-				return errors.New("options.whole_text: must be true or false")
-			}
-			p.wholeText = on
-		case "webhook_tolerance":
-			d, err := time.ParseDuration(fmt.Sprint(value))
-			if err != nil || d <= 0 || d > 24*time.Hour {
-				return errors.New("options.webhook_tolerance: must be a duration such as 15m, of at most 24h")
-			}
-			p.tolerance = d
+	sandbox := false
+	for name, into := range map[string]*bool{"sandbox": &sandbox, "whole_text": &p.wholeText, "webhooks": &p.webhooks} {
+		value, given := options[name]
+		if on, ok := value.(bool); given && !ok {
+			return fmt.Errorf("options.%s: must be true or false", name)
+		} else if given {
+			*into = on
 		}
+	}
+	if sandbox {
+		p.header.Set(sandboxHeader, "true")
+	}
+	if value, given := options["webhook_tolerance"]; given {
+		d, err := time.ParseDuration(fmt.Sprint(value))
+		if err != nil || d <= 0 || d > 24*time.Hour {
+			return errors.New("options.webhook_tolerance: must be a duration such as 15m, of at most 24h")
+		}
+		p.tolerance = d
 	}
 	return nil
 }
 
 // Limits implements providers.Provider.
-func (p *provider) Limits() providers.Limits { return providers.Limits{MaxBatch: p.batch} }
+func (p *provider) Limits() providers.Limits {
+	return providers.Limits{MaxBatch: p.batch, Channels: []providers.Channel{providers.WhatsApp}}
+}
 
 // Check refuses what this API would refuse.
 func (p *provider) Check(m *providers.Message) error {
-	_, err := write(m)
+	if m.Channel != "" {
+		return checkWhatsApp(m)
+	}
+	_, err := p.write(m)
 	return err
 }
 
-// GroupKey is equal for messages of one sender, one body and about the same
-// validity; of any body with the option whole_text. As time passes a message's
-// validity shrinks and its key may change.
+// GroupKey is equal for messages of one sender, one body, the same options and
+// about the same validity; of any body with the option whole_text. As time passes
+// a message's validity shrinks and its key may change. A WhatsApp message travels
+// alone, as what is refused by Check would.
 func (p *provider) GroupKey(m *providers.Message) string {
-	w, err := write(m)
-	if err != nil {
-		return "!" + m.ID // refused by Check: it travels with nobody
+	if m.Channel != "" {
+		return "!" + m.ID
 	}
-	if p.wholeText {
+	w, err := p.write(m)
+	if err != nil {
+		return "!" + m.ID
+	}
+	if p.mixes(w) {
 		w.body = ""
 	}
-	return m.From + "\x00" + strconv.Itoa(p.validity(m)) + "\x00" + w.body
+	return m.From + "\x00" + strconv.Itoa(p.validity(m, w.extras)) + "\x00" + w.extras.key() + "\x00" + w.body
 }
+
+// mixes reports whether a message may share a request with others of another text.
+func (p *provider) mixes(w wire) bool { return p.wholeText && w.extras.template == "" }

@@ -25,12 +25,18 @@ func suite() providertest.Suite {
 		Credentials: map[string]string{
 			"api_key": "canary-key", "api_secret": "canary-secret", "webhook_secret": secret,
 		},
-		Dir:      "testdata",
-		Features: providertest.Features{Reports: true, Balance: true},
-		Accept:   accept,
+		Dir: "testdata",
+		Features: providertest.Features{
+			Reports: true, Balance: true, Notices: true, Find: true, Desk: true, Subscribe: true, Challenge: true, Inbound: true,
+		},
+		Accept: accept,
 		Report: func(event string) *providers.Callback {
 			body, _ := json.Marshal(map[string]any{"event": event, "data": map[string]string{"message_id": "m-1"}})
 			return signed(string(body), providertest.Now())
+		},
+		Find: func(status string) (*providers.Query, string) {
+			q := &providers.Query{BatchID: "batch-1", ProviderIDs: []string{"m-1"}, Messages: []providers.Message{message(1, "x", nil)}, Size: 1}
+			return q, `{"data": {"message_id": "m-1", "status": "` + status + `"}}`
 		},
 	}
 }
@@ -155,6 +161,12 @@ func TestCodes(t *testing.T) {
 				t.Fatalf("%d %s: got %v", c.status, c.code, err)
 			}
 			want := providers.Error{Class: c.class, Status: c.status, Code: c.code, Detail: "of +#", Bisect: c.bisect && len(b.Messages) > 1, RetryAfter: c.wait}
+			if c.class == providers.Rejected && c.code != "INVALID_PHONE_NUMBER" {
+				want.OptOut = len(b.Messages) == 1
+			}
+			if c.code == "INSUFFICIENT_BALANCE" {
+				want.Need = providers.NeedBalance
+			}
 			got := *e
 			got.Err = nil
 			if diff := cmp.Diff(want, got); diff != "" {

@@ -17,29 +17,31 @@ type errorKey struct {
 }
 
 type meaning struct {
-	class providers.Class
-	scope scope
+	class  providers.Class
+	scope  scope
+	need   providers.Need
+	optOut bool // the number is to get nothing
 }
 
 // meanings are the document's "Error Codes", with its own words. A pair that is
 // not among them goes by its status alone.
 var meanings = map[errorKey]meaning{
-	{400, "VALIDATION_ERROR"}:     {providers.RejectedHere, ofMessage},  // Invalid request body or query parameters
-	{400, "INVALID_PHONE_NUMBER"}: {providers.Rejected, ofMessage},      // Destination is not a valid E.164 number
-	{400, "INVALID_SENDER_ID"}:    {providers.RejectedHere, ofRequest},  // Sender ID not approved or too long
-	{400, "MESSAGE_TOO_LONG"}:     {providers.RejectedHere, ofMessage},  // Body exceeds maximum character limit. With its values, perhaps
-	{401, "UNAUTHORIZED"}:         {providers.Misconfigured, ofRequest}, // Missing, invalid, or expired credentials
-	{401, "ACCOUNT_LOCKED"}:       {providers.Misconfigured, ofRequest}, // Account locked after repeated failed logins
-	{403, "FORBIDDEN"}:            {providers.Misconfigured, ofRequest}, // Authenticated but lacking required permission
-	{404, "NOT_FOUND"}:            {providers.Misconfigured, ofRequest}, // Resource does not exist. We name none: the base URL is wrong
-	{409, "CONFLICT"}:             {providers.Uncertain, ofRequest},     // Duplicate resource or state conflict. Of what with what is not said
-	{422, "INSUFFICIENT_BALANCE"}: {providers.Misconfigured, ofRequest}, // Wallet balance too low for this request
-	{422, "OPT_OUT"}:              {providers.Rejected, ofMessage},      // Recipient has opted out of receiving messages
-	{422, "BLACKLISTED"}:          {providers.Rejected, ofMessage},      // Destination number is blacklisted
-	{429, "RATE_LIMITED"}:         {providers.Throttled, ofRequest},     // Too many requests — check Retry-After header
-	{429, "ACCOUNT_LOCKED"}:       {providers.Misconfigured, ofRequest}, // Account temporarily locked (5 failed logins)
-	{500, "INTERNAL_ERROR"}:       {providers.Uncertain, ofRequest},     // Unexpected server error
-	{503, "SERVICE_UNAVAILABLE"}:  {providers.Unavailable, ofRequest},   // Upstream gateway temporarily unavailable
+	{400, "VALIDATION_ERROR"}:     {class: providers.RejectedHere, scope: ofMessage},                               // Invalid request body or query parameters
+	{400, "INVALID_PHONE_NUMBER"}: {class: providers.Rejected, scope: ofMessage},                                   // Destination is not a valid E.164 number
+	{400, "INVALID_SENDER_ID"}:    {class: providers.RejectedHere, scope: ofRequest},                               // Sender ID not approved or too long
+	{400, "MESSAGE_TOO_LONG"}:     {class: providers.RejectedHere, scope: ofMessage},                               // Body exceeds maximum character limit. With its values, perhaps
+	{401, "UNAUTHORIZED"}:         {class: providers.Misconfigured, scope: ofRequest},                              // Missing, invalid, or expired credentials
+	{401, "ACCOUNT_LOCKED"}:       {class: providers.Misconfigured, scope: ofRequest},                              // Account locked after repeated failed logins
+	{403, "FORBIDDEN"}:            {class: providers.Misconfigured, scope: ofRequest},                              // Authenticated but lacking required permission
+	{404, "NOT_FOUND"}:            {class: providers.Misconfigured, scope: ofRequest},                              // Resource does not exist. We name none: the base URL is wrong
+	{409, "CONFLICT"}:             {class: providers.Uncertain, scope: ofRequest},                                  // Duplicate resource or state conflict. Of what with what is not said
+	{422, "INSUFFICIENT_BALANCE"}: {class: providers.Misconfigured, scope: ofRequest, need: providers.NeedBalance}, // Wallet balance too low for this request
+	{422, "OPT_OUT"}:              {class: providers.Rejected, scope: ofMessage, optOut: true},                     // Recipient has opted out of receiving messages
+	{422, "BLACKLISTED"}:          {class: providers.Rejected, scope: ofMessage, optOut: true},                     // Destination number is blacklisted
+	{429, "RATE_LIMITED"}:         {class: providers.Throttled, scope: ofRequest},                                  // Too many requests — check Retry-After header
+	{429, "ACCOUNT_LOCKED"}:       {class: providers.Misconfigured, scope: ofRequest},                              // Account temporarily locked (5 failed logins)
+	{500, "INTERNAL_ERROR"}:       {class: providers.Uncertain, scope: ofRequest},                                  // Unexpected server error
+	{503, "SERVICE_UNAVAILABLE"}:  {class: providers.Unavailable, scope: ofRequest},                                // Upstream gateway temporarily unavailable
 }
 
 // refusedStates are the states of the document's message log that, in the
@@ -57,11 +59,11 @@ var events = map[string]providers.ReportStatus{
 	"message.expired":   providers.ReportUndelivered,
 }
 
-// otherEvents are those that are about no message of ours.
-var otherEvents = map[string]bool{
-	"opt_out":            true, // Recipient replied STOP
-	"campaign.completed": true, // Campaign finished sending
-	"campaign.failed":    true, // Campaign encountered errors
-	"balance.low":        true, // Balance below threshold
-	"whatsapp.message":   true, // Inbound WhatsApp message
+// logged are the states of the document's message log.
+var logged = map[string]providers.ReportStatus{
+	"queued":    providers.ReportPending,
+	"sent":      providers.ReportPending,
+	"delivered": providers.ReportDelivered,
+	"failed":    providers.ReportUndelivered,
+	"expired":   providers.ReportUndelivered,
 }

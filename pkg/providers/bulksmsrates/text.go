@@ -16,6 +16,7 @@ type wire struct {
 	body   string
 	values map[string]string
 	text   string
+	extras extras
 }
 
 // wholeBody is a body that is nothing but one variable.
@@ -27,19 +28,31 @@ const (
 // whole returns w with its text as a value. Values are not said to be
 // interpreted, so a text with braces arrives as typed.
 func (w wire) whole() wire {
-	return wire{wholeBody, map[string]string{wholeName: w.text}, w.text}
+	w.body, w.values = wholeBody, map[string]string{wholeName: w.text}
+	return w
 }
 
 // single returns w for a request of its own: filled in here, unless the gateway
 // would see a placeholder.
 func (w wire) single() wire {
+	if w.extras.template != "" {
+		return w
+	}
 	if strings.Contains(w.text, "{{") {
 		return w.whole()
 	}
-	return wire{w.text, nil, w.text}
+	w.body, w.values = w.text, nil
+	return w
 }
 
-func write(m *providers.Message) (wire, error) {
+func (p *provider) write(m *providers.Message) (wire, error) {
+	x, err := p.optionsOf(m)
+	if err != nil {
+		return wire{}, err
+	}
+	if m.Template != nil {
+		return wire{}, refuse(providers.RejectedHere, envelope.InvalidText, "sends no templates by SMS; see template_id")
+	}
 	if !validSender(m.From) {
 		return wire{}, refuse(providers.RejectedHere, envelope.InvalidSender, "takes senders of at most 11 letters and digits, or a number")
 	}
@@ -53,14 +66,21 @@ func write(m *providers.Message) (wire, error) {
 	if text == "" {
 		return wire{}, refuse(providers.Rejected, envelope.InvalidText, "wants a text")
 	}
+	w := wire{text: text, extras: x}
 	var names []string
 	if m.Variables != nil {
 		names = envelope.Placeholders(m.Text)
 	}
-	if len(names) == 0 {
-		return wire{text: text}.single(), nil
+	switch {
+	case x.template != "": // the gateway's own text: ours is only to name the values
+		w.body, w.values = m.Text, m.Variables
+		return w, nil
+	case len(names) == 0:
+		return w.single(), nil
 	}
-	return template(m, names, text), nil
+	w = template(m, names, text)
+	w.extras = x
+	return w, nil
 }
 
 // template returns the message with its own body and values, if what the
@@ -85,7 +105,7 @@ func template(m *providers.Message, names []string, text string) wire {
 	if err != nil {
 		return wire{text: text}.whole()
 	}
-	return wire{body, values, text}
+	return wire{body: body, values: values, text: text}
 }
 
 // steps are the validities that messages are rounded up to, in minutes, so that
@@ -94,12 +114,13 @@ func template(m *providers.Message, names []string, text string) wire {
 // undocumented.
 var steps = [...]int{1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 960, 1440, 2160, 2880}
 
-// validity returns the validity_minutes of m; 0: the gateway's default.
-func (p *provider) validity(m *providers.Message) int {
+// validity returns the validity_minutes of m, which we take to run from when it
+// is sent; 0: the gateway's default.
+func (p *provider) validity(m *providers.Message, x extras) int {
 	if m.ExpiresAt.IsZero() {
 		return 0
 	}
-	left := m.ExpiresAt.Sub(p.now())
+	left := m.ExpiresAt.Sub(x.from(p.now()))
 	for _, step := range steps[:len(steps)-1] {
 		if left <= time.Duration(step)*time.Minute {
 			return step

@@ -105,7 +105,7 @@ func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, err
 		return nil, errors.New("bulksmsrates: webhook is not JSON with an event")
 	}
 	event := strings.ToLower(kind.Event)
-	if otherEvents[event] {
+	if noticed[event] != nil {
 		return nil, nil
 	}
 	status, known := events[event]

@@ -84,6 +84,7 @@ type resultView struct {
 
 	Need   providers.Need `json:"need,omitempty"`
 	OptOut bool           `json:"opt_out,omitempty"`
+	Taken  int            `json:"taken,omitempty"`
 }
 
 type errorView struct {
@@ -139,7 +140,7 @@ func (w wantView) encode() []byte {
 func viewResults(results []providers.Result) []resultView {
 	var out []resultView
 	for _, r := range results {
-		out = append(out, resultView{r.Class.String(), r.ProviderID, r.Code, r.Detail, r.Segments, r.Cost, r.Operator, viewDuration(r.RetryAfter), r.Need, r.OptOut})
+		out = append(out, resultView{r.Class.String(), r.ProviderID, r.Code, r.Detail, r.Segments, r.Cost, r.Operator, viewDuration(r.RetryAfter), r.Need, r.OptOut, r.Taken})
 	}
 	return out
 }

@@ -1,0 +1,81 @@
+package bulksmsrates
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
+
+// fields are objects of an answer whose shape the document does not show. A field
+// is looked for in each of them, in order, under each of the names that it might
+// have.
+type fields []map[string]any
+
+// read reads a document that is an object.
+func read(body []byte) (fields, error) {
+	var top map[string]any
+	if err := json.Unmarshal(body, &top); err != nil || top == nil {
+		return nil, httpapi.ErrUnreadable
+	}
+	return fields{top}, nil
+}
+
+// within puts the objects called name before those that hold them.
+func (f fields) within(name string) fields {
+	out := f
+	for i := len(f) - 1; i >= 0; i-- {
+		if inner, ok := f[i][name].(map[string]any); ok {
+			out = append(fields{inner}, out...)
+		}
+	}
+	return out
+}
+
+// value returns the first that is there and is not null.
+func (f fields) value(names ...string) any {
+	for _, m := range f {
+		for _, name := range names {
+			if v := m[name]; v != nil {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+// first returns the first that is there, as text; objects and arrays are none.
+func (f fields) first(names ...string) string {
+	for _, m := range f {
+		for _, name := range names {
+			if s := scalar(m[name]); s != "" {
+				return s
+			}
+		}
+	}
+	return ""
+}
+
+// id is first, cut as ids are.
+func (f fields) id(names ...string) string { return httpapi.ID(f.first(names...)) }
+
+// count returns the first that is there, as a whole number; -1: none.
+func (f fields) count(names ...string) int {
+	n, err := strconv.Atoi(f.first(names...))
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+func scalar(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case bool:
+		return strconv.FormatBool(v)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return ""
+}
