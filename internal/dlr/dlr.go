@@ -127,11 +127,13 @@ type account struct {
 	finder     providers.Finder     // nil: no look-ups
 	urls       bool                 // each batch has its own callback URL
 	index      *index               // nil if urls, since the URL says the batch, and if there are no callbacks
-	gate       chan struct{}        // callbacks of this account being stored
+	answers    *answers             // nil if not urls
+	gate       chan struct{}        // callbacks of this account being read or stored
 }
 
-// atOnce bounds how many callbacks of one account wait for the bus: a storm of
-// one gateway must not take the others' room.
+// atOnce bounds how many callbacks of one account are read or wait for the bus: a
+// storm of one gateway must not take the others' room. What comes beyond it is
+// answered 503 before its body is read.
 const atOnce = 2048
 
 // New returns a Collector. It watches the journal, which must not run yet.
@@ -161,7 +163,12 @@ func New(o Options) (*Collector, error) {
 		for number, tenant := range in.Inbound {
 			a.Inbound[strings.TrimPrefix(number, "+")] = tenant
 		}
-		if !a.urls && a.reporter != nil {
+		switch {
+		case a.reporter == nil:
+		case a.urls:
+			a.answers = &answers{account: in.Name}
+			o.Journal.Watch(a.answers.watch)
+		default:
 			a.index = newIndex(in.Name)
 			o.Journal.Watch(a.index.watch)
 		}

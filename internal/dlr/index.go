@@ -57,16 +57,9 @@ func (x *index) watch(seq uint64, at time.Time, r *idempotency.Record, _ *idempo
 		if err != nil {
 			return
 		}
-		x.id(d.Default.ProviderID, at, place{r.Intent, -1})
-		for pos, res := range d.Each {
-			x.id(res.ProviderID, at, place{r.Intent, int(pos)})
+		for id, pos := range given(r, &d) {
+			x.byID.put(maphash.String(x.seed, id), place{r.Intent, pos}.pack(), at)
 		}
-	}
-}
-
-func (x *index) id(id string, at time.Time, p place) {
-	if id != "" {
-		x.byID.put(maphash.String(x.seed, id), p.pack(), at)
 	}
 }
 

@@ -66,10 +66,20 @@ func (c *Collector) find(ctx context.Context, a *account, items []*item) error {
 	if err != nil {
 		return err
 	}
+	named := map[uint64]map[string]int{} // by batch: where its answer's ids are
 	for _, it := range items {
 		switch {
 		case it.at.intent != 0:
-			if b := batches[it.at.intent]; b != nil {
+			b := batches[it.at.intent]
+			if b == nil {
+				continue
+			}
+			if a.answers != nil && it.at.pos < 0 && it.nameless() && len(b.members) > 1 {
+				if err := c.aimByAnswer(ctx, a, it, named); err != nil {
+					return err
+				}
+			}
+			if it.class != early {
 				it.locate(b)
 			}
 		case it.batch == "" && a.index != nil && it.report.To != "":
@@ -77,6 +87,34 @@ func (c *Collector) find(ctx context.Context, a *account, items []*item) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// nameless reports whether a report has nothing but the gateway's id.
+func (it *item) nameless() bool {
+	return it.report.MessageID == "" && it.report.To == "" && it.report.ProviderID != ""
+}
+
+// aimByAnswer finds out which message of its batch a report means that has nothing
+// but the id that the answer to the batch gave it. It makes those early that come
+// before the answer was recorded.
+func (c *Collector) aimByAnswer(ctx context.Context, a *account, it *item, named map[uint64]map[string]int) error {
+	intent := it.at.intent
+	ids, ok := named[intent]
+	if !ok {
+		var err error
+		if ids, err = c.positions(ctx, a, intent); err != nil {
+			return err
+		}
+		named[intent] = ids
+	}
+	if pos, ok := ids[it.report.ProviderID]; ok {
+		it.at.pos = pos
+		return nil
+	}
+	if o, _ := c.o.Journal.Intent(intent); ids == nil && (o.Taken > 0 || it.tries < patience) {
+		it.class = early
 	}
 	return nil
 }
