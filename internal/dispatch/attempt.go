@@ -211,7 +211,7 @@ func (t *attempt) send(ctx context.Context, slot ratelimit.Slot) ([]providers.Re
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	b.Start = func() error { return t.start(ctx, slot) }
-	results, err := a.o.Provider.Send(ctx, b)
+	results, err := a.request(ctx, b)
 	if err == nil && len(results) != len(b.Messages) {
 		err = &providers.Error{Class: providers.Uncertain, Detail: fmt.Sprintf("%d results for %d messages", len(results), len(b.Messages))}
 	}

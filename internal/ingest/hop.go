@@ -121,7 +121,7 @@ var errPoison = errors.New("ingest: poison")
 func (in *Ingest) guarded(ctx context.Context, l lane, m *bus.Msg) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("ingest: panic: %v", v)
+			err = fmt.Errorf("ingest: panic of %T", v) // its words may quote the submission
 			if m.Delivered >= maxDelivered {
 				err = fmt.Errorf("%w: panic", errPoison)
 			}

@@ -1,10 +1,13 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -164,4 +167,50 @@ func TestServerCutsOffAtTheDeadline(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	<-cut
+}
+
+// A handler's panic is answered, once per request, and its words are not logged.
+func TestPanicIsAnsweredAndNotQuoted(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "test", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs bytes.Buffer // read after the server has stopped
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/begun":
+			_, _ = io.WriteString(w, "half of")
+			panic("canary-text")
+		case "/well":
+			return
+		}
+		panic(fmt.Errorf("canary-text"))
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	log := slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	go func() { ended <- Run(ctx, 10*time.Second, Server("test", ln, h, ServerOptions{Log: log})) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for path, want := range map[string]int{"/": 500, "/begun": 0, "/well": 200} {
+		got := 0
+		if resp, err := client.Get("http://" + ln.Addr().String() + path); err == nil {
+			if _, err := io.ReadAll(resp.Body); err == nil {
+				got = resp.StatusCode
+			}
+			resp.Body.Close()
+		}
+		if got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	client.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if out := logs.String(); strings.Contains(out, "canary") || !strings.Contains(out, "panicked") || !strings.Contains(out, "http_test.go") {
+		t.Errorf("logged:\n%s", out)
+	}
 }

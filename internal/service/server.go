@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 			log = slog.New(slog.DiscardHandler)
 		}
 		srv := &http.Server{
-			Handler:           h,
+			Handler:           discreet(h, log),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       o.Body,
 			WriteTimeout:      o.Answer,
@@ -85,6 +86,50 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 		return err
 	}}
 }
+
+// discreet answers 500 where a handler panics, and logs where, but not the words:
+// they may quote a message or a secret. An answer that has begun is cut off.
+func discreet(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &answer{ResponseWriter: w}
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v != http.ErrAbortHandler {
+				log.ErrorContext(r.Context(), "request handler panicked", "kind", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			}
+			if a.begun || v == http.ErrAbortHandler {
+				panic(http.ErrAbortHandler)
+			}
+			w.Header().Set("Connection", "close") // what was read of the body is not known
+			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		}()
+		h.ServeHTTP(a, r)
+	})
+}
+
+// answer knows whether it has begun. http.ResponseController sees through it.
+type answer struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	a.begun = true
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(b []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // Admin is the part that answers for the program's health and metrics.
 func Admin(ln net.Listener, h *Health, metrics http.Handler) Part {

@@ -6,6 +6,8 @@ package security
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -314,6 +316,11 @@ func (w *world) status(id string) string {
 	var m struct{ Status string }
 	_ = json.Unmarshal(data, &m) // no status then
 	return m.Status
+}
+
+func sha(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
 }
 
 func freeAddr(t *testing.T) string {

@@ -102,7 +102,7 @@ func New(o providers.Options) (providers.Provider, error) {
 func (p *provider) build(o providers.Options) (err error) {
 	p.http, err = httpapi.New(httpapi.Options{
 		BaseURL: o.BaseURL, Default: BaseURL, Timeout: o.Timeout,
-		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now,
+		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now, Credentials: o.Credentials,
 	})
 	if err != nil {
 		return err

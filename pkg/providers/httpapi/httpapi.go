@@ -16,10 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +46,9 @@ type Options struct {
 	AllowHTTP bool              // permit plain http to a host that is not loopback
 	Transport http.RoundTripper // nil: NewTransport; another one must neither follow redirects nor repeat requests
 	Now       func() time.Time  // nil: time.Now
+	// Credentials are struck out of answers: a gateway may repeat them, and its
+	// words are kept.
+	Credentials map[string]string
 }
 
 // Client makes requests to one API. Its methods may be called from many
@@ -53,6 +58,7 @@ type Client struct {
 	timeout   time.Duration
 	transport http.RoundTripper
 	now       func() time.Time
+	secrets   []string
 }
 
 // New returns a client. It refuses a base URL that is not absolute, that has a
@@ -67,7 +73,7 @@ func New(o Options) (*Client, error) {
 	if err := checkBase(base, o.AllowHTTP); err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, timeout: o.Timeout, transport: o.Transport, now: o.Now}
+	c := &Client{base: base, timeout: o.Timeout, transport: o.Transport, now: o.Now, secrets: slices.Collect(maps.Values(o.Credentials))}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -209,7 +215,42 @@ func (c *Client) read(ctx context.Context, r Request, resp *http.Response, whole
 		return nil, uncertain(resp.StatusCode, err)
 	}
 	answer.Body = buf.Bytes()
+	c.strike(answer.Body, r.Header)
 	return answer, nil
+}
+
+// leastSecret is as short as a secret may be to be struck out: "demo" and "1" stand
+// in answers for other reasons.
+const leastSecret = 8
+
+// strike overwrites the credentials in an answer's body, as they are, as a URL or
+// a form has them, and as the request's headers did. Its length stays, and with it
+// whatever else the body says.
+func (c *Client) strike(body []byte, sent http.Header) {
+	words := slices.Clone(c.secrets)
+	for _, values := range sent {
+		for _, v := range values {
+			words = append(words, v)
+			if _, token, ok := strings.Cut(v, " "); ok { // Bearer, Basic
+				words = append(words, token)
+			}
+		}
+	}
+	for _, w := range words {
+		for _, form := range []string{w, url.QueryEscape(w)} {
+			if len(form) < leastSecret || strings.HasPrefix(form, "application/") {
+				continue
+			}
+			for rest := body; ; {
+				i := bytes.Index(rest, []byte(form))
+				if i < 0 {
+					break
+				}
+				copy(rest[i:], strings.Repeat("*", len(form)))
+				rest = rest[i+len(form):]
+			}
+		}
+	}
 }
 
 func notSent(err error) *providers.Error {

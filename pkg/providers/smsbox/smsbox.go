@@ -88,7 +88,7 @@ func New(o providers.Options) (providers.Provider, error) {
 	}
 	client, err := httpapi.New(httpapi.Options{
 		BaseURL: o.BaseURL, Default: BaseURL, Timeout: o.Timeout,
-		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now,
+		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now, Credentials: o.Credentials,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("smsbox: %w", err)
