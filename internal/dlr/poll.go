@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -60,7 +61,11 @@ func (c *Collector) followOutcomes(ctx context.Context, a *account) {
 		if errors.Is(err, errNoSlot) { // a limiter that has just begun, or Redis is gone: told elsewhere
 			again = slotRetry
 		} else if err != nil {
-			c.o.Log.Warn("look-up failed", "account", a.Name, "journal", m.Seq, "error", err)
+			level := slog.LevelWarn
+			if e := (*providers.Error)(nil); errors.As(err, &e) && e.Class == providers.Rejected {
+				level = slog.LevelInfo // it knows nothing of the attempt, perhaps yet
+			}
+			c.o.Log.Log(ctx, level, "look-up failed", "account", a.Name, "journal", m.Seq, "error", err)
 		}
 		if again > 0 {
 			_ = m.Nak(again) // a lost one comes again after AckWait
