@@ -57,6 +57,7 @@ type Bus struct {
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream // cached handles, by stream name
+	looked  map[string]time.Time        // when each was asked for
 }
 
 // Connect returns a Bus at once, reachable or not: it connects, and reconnects
@@ -111,7 +112,7 @@ func Connect(o Options) (*Bus, error) {
 		nc.Close()
 		return nil, fmt.Errorf("bus: jetstream: %w", err)
 	}
-	return &Bus{nc: nc, js: js, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}}, nil
+	return &Bus{nc: nc, js: js, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
 }
 
 // MaxPayload is the most bytes of one message, headers included, that the
@@ -170,9 +171,28 @@ func (b *Bus) fetch(ctx context.Context, name string) (jetstream.Stream, error) 
 		return nil, typed("stream "+name, err)
 	}
 	b.mu.Lock()
-	b.streams[name] = s
+	b.streams[name], b.looked[name] = s, time.Now()
 	b.mu.Unlock()
 	return s, nil
+}
+
+// lookAgain is how old what is known of a stream may be where it matters which
+// incarnation is read.
+const lookAgain = time.Second
+
+// incarnation is Epoch of what is there now, give or take a second.
+func (b *Bus) incarnation(ctx context.Context, stream string) (int64, error) {
+	b.mu.Lock()
+	old := time.Since(b.looked[stream]) > lookAgain
+	b.mu.Unlock()
+	if !old {
+		return b.Epoch(ctx, stream)
+	}
+	s, err := b.fetch(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().Created.UnixNano(), nil
 }
 
 // Epoch tells incarnations of a stream apart: a stream that is deleted and made

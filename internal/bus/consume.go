@@ -34,12 +34,18 @@ type Msg struct {
 	Data      []byte
 	Stream    string
 	Seq       uint64
-	Epoch     int64     // of the stream when a Puller read it; else 0
+	Epoch     int64     // of the stream when it was read; 0 from a Tail
 	Time      time.Time // when it was stored
 	Delivered uint64    // 1 is no proof that it was never handed out before
 	Pending   uint64    // how many more matched when this one left
 	reply     string    // where the server hears what became of it
 	nc        *nats.Conn
+}
+
+// Place names where the message lies, for the ids of what follows from it: in
+// this stream, not in one of its name that there was before.
+func (m *Msg) Place() string {
+	return m.Stream + "-" + strconv.FormatInt(m.Epoch, 36) + "-" + strconv.FormatUint(m.Seq, 36)
 }
 
 // Get returns the first value of a header, or "".

@@ -70,6 +70,10 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 
 // Get reads one message by its sequence. ErrNotFound: it is gone or never was.
 func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) {
+	epoch, err := b.incarnation(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
 	s, err := b.stream(ctx, stream)
 	if err != nil {
 		return nil, err
@@ -78,7 +82,7 @@ func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) 
 	if err != nil {
 		return nil, typed(fmt.Sprintf("get %s %d", stream, seq), err)
 	}
-	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: unpacked(raw.Subject, Header(raw.Header), raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
+	return &Msg{Subject: raw.Subject, Header: Header(raw.Header), Data: unpacked(raw.Subject, Header(raw.Header), raw.Data), Stream: stream, Seq: raw.Sequence, Epoch: epoch, Time: raw.Time}, nil
 }
 
 // Last reads the last message on a subject. ErrNotFound: there is none.
@@ -114,6 +118,10 @@ func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn f
 const rangeBytes = 32 << 20
 
 func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
+	epoch, err := b.incarnation(ctx, stream)
+	if err != nil {
+		return 0, 0, err
+	}
 	// A client drops what it has no room for, and these come as fast as they can:
 	// room for all, and for the end. (SubscribeSync would make some for 65,536.)
 	answers := make(chan *nats.Msg, n+1)
@@ -152,7 +160,7 @@ func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64,
 			return got, next, fmt.Errorf("bus: range %s: %w", stream, err)
 		}
 		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")) // zero when unreadable; only shown
-		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: unpacked(m.Header.Get("Nats-Subject"), Header(m.Header), m.Data), Stream: stream, Seq: seq, Time: at})
+		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: unpacked(m.Header.Get("Nats-Subject"), Header(m.Header), m.Data), Stream: stream, Seq: seq, Epoch: epoch, Time: at})
 		got, next = got+1, seq+1
 	}
 }

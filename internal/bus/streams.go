@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -28,7 +29,7 @@ func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) err
 			return fmt.Errorf("stream %s: %w", c.Name, err)
 		}
 		b.mu.Lock()
-		b.streams[c.Name] = s
+		b.streams[c.Name], b.looked[c.Name] = s, time.Now()
 		b.mu.Unlock()
 	}
 	return nil

@@ -42,7 +42,6 @@ type account struct {
 	pace    *pacer
 	lanes   []*lane     // most urgent first, tenants within
 	queue   string      // the stream
-	epoch   int64       // of the stream; set before anything runs
 	tripped atomic.Bool // the breaker opened: what follows is a probe
 
 	wake chan struct{} // something changed that the pump may wait for
@@ -92,11 +91,6 @@ func newAccount(d *Options, o Account) *account {
 
 // run works until take is done, then ends what is in flight under work.
 func (a *account) run(take, work context.Context) error {
-	epoch, err := a.b.Epoch(take, a.queue)
-	if err != nil {
-		return err
-	}
-	a.epoch = epoch
 	var parts sync.WaitGroup
 	for _, l := range a.lanes {
 		parts.Go(func() { l.run(take, work) })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
 // A queue that is deleted and made again counts from 1: what is in it now is not
@@ -18,6 +19,16 @@ func TestQueueMadeAnewIsNotTakenForTheOldOne(t *testing.T) {
 	r.queue(r.piece("old", 0, 3))
 	r.dispatcher("d1", r.account("a", g))
 	r.until("the old submitted", func() bool { return r.count(envelope.Submitted) == 3 })
+	r.remake("a")
+	r.queue(r.piece("new", 10, 3))
+	r.until("the new submitted", func() bool { return r.count(envelope.Submitted) == 6 })
+	eachOnce(t, g, 6)
+}
+
+// remake deletes an account's queue and makes it again.
+func (r *rig) remake(account string) {
+	t := r.t
+	t.Helper()
 	nc, err := nats.Connect(r.server.ClientURL())
 	if err != nil {
 		t.Fatal(err)
@@ -27,13 +38,28 @@ func TestQueueMadeAnewIsNotTakenForTheOldOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := js.DeleteStream(t.Context(), bus.QueueStream("a")); err != nil {
+	if err := js.DeleteStream(t.Context(), bus.QueueStream(account)); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.bus.EnsureStreams(t.Context(), nil, []string{"a"}); err != nil {
+	if err := r.bus.EnsureStreams(t.Context(), nil, []string{account}); err != nil {
 		t.Fatal(err)
 	}
-	r.queue(r.piece("new", 10, 3))
-	r.until("the new submitted", func() bool { return r.count(envelope.Submitted) == 6 })
-	eachOnce(t, g, 6)
+}
+
+// What follows from a message is named by where it lies, and by when that stream
+// was made: the second message in a place is not taken for the first.
+func TestMovedOutOfAQueueMadeAnew(t *testing.T) {
+	r := newRig(t, "a", "b")
+	a, b := newGateway(10), newGateway(10)
+	a.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return []providers.Result{{Class: providers.RejectedHere}}, nil
+	}
+	r.dispatcher("d1", r.account("a", a), r.account("b", b))
+	onward := func(p *envelope.Piece) { p.Route = []string{"b"} }
+	r.queue(r.piece("old", 0, 1, onward))
+	r.until("the old submitted", func() bool { return r.count(envelope.Submitted) == 1 })
+	r.remake("a")
+	r.queue(r.piece("new", 10, 1, onward))
+	r.until("the new submitted", func() bool { return r.count(envelope.Submitted) == 2 })
+	eachOnce(t, b, 2)
 }

@@ -123,7 +123,7 @@ func (a *account) renew(ctx context.Context, items []item, intent uint64) error 
 		p := copyOf(h, its)
 		p.RetryOf = intent
 		p.Attempts++
-		id := fmt.Sprintf("renew-%s-%d-%d", a.o.Name, intent, h.msg.Seq)
+		id := fmt.Sprintf("renew-%s-%d", h.msg.Place(), intent)
 		if err := a.store(ctx, &p, bus.Out{
 			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(waitFor(&p)),
 		}); err != nil {
@@ -141,7 +141,7 @@ func (a *account) retryLater(ctx context.Context, items []item) error {
 		p := copyOf(h, its)
 		wait := min(time.Second<<min(p.Tries, 9), 5*time.Minute)
 		p.Tries++
-		id := fmt.Sprintf("later-%s-%d-%s", a.o.Name, h.msg.Seq, p.Digest())
+		id := "later-" + h.msg.Place() + "-" + p.Digest()
 		if err := a.store(ctx, &p, bus.Out{
 			Subject: bus.DueQueueSubject(a.o.Name, string(p.Priority), p.Tenant), SchedID: id, At: a.d.Now().Add(wait),
 		}); err != nil {
@@ -161,7 +161,7 @@ func (a *account) move(ctx context.Context, items []item, tried bool) error {
 		}
 		if err := a.store(ctx, &p, bus.Out{
 			Subject: bus.QueueSubject(p.Account, string(p.Priority), p.Tenant),
-			MsgID:   fmt.Sprintf("move-%s-%d-%s", a.o.Name, h.msg.Seq, p.Digest()),
+			MsgID:   "move-" + h.msg.Place() + "-" + p.Digest(),
 		}); err != nil {
 			return err
 		}
@@ -216,7 +216,7 @@ func (a *account) buryAs(ctx context.Context, reason envelope.DeadReason, items 
 		}
 		o := bus.Out{
 			Subject: bus.DeadSubject(a.o.Name, string(reason)), Data: data, Header: headers(&p),
-			MsgID: fmt.Sprintf("dead-%s-%s-%d-%d-%s", reason, a.o.Name, intent, h.msg.Seq, p.Digest()),
+			MsgID: fmt.Sprintf("dead-%s-%s-%d-%s", reason, h.msg.Place(), intent, p.Digest()),
 		}
 		if _, err := a.b.Publish(ctx, o); err != nil {
 			return err
@@ -239,7 +239,7 @@ func (a *account) poison(ctx context.Context, m *bus.Msg, cause error) {
 	data, err := json.Marshal(&letter)
 	if err == nil {
 		_, err = a.b.Publish(ctx, bus.Out{
-			Subject: bus.DeadSubject(a.o.Name, string(envelope.DeadPoison)), Data: data, MsgID: fmt.Sprintf("poison-%s-%d", m.Stream, m.Seq),
+			Subject: bus.DeadSubject(a.o.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison-" + m.Place(),
 		})
 	}
 	if err == nil {

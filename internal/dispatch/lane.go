@@ -238,7 +238,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 		l.a.poison(ctx, m, err)
 		return 1
 	}
-	h.place(l.a)
+	h.place()
 	free := l.a.screen(ctx, h)
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)
@@ -267,12 +267,8 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 }
 
 // place sets where the submission was first stored.
-func (h *held) place(a *account) {
-	epoch := h.msg.Epoch
-	if epoch == 0 {
-		epoch = a.epoch
-	}
-	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
+func (h *held) place() {
+	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: h.msg.Epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
 		h.origin = *h.p.Origin
 	}
 }

@@ -98,13 +98,11 @@ func (a *account) open(m *bus.Msg, now time.Time) (n int) {
 
 // look reads a piece that stays in the queue; nil: it is unreadable.
 func (a *account) look(m *bus.Msg) *held {
-	h := &held{msg: m, origin: envelope.Origin{Stream: m.Stream, Epoch: a.epoch, Seq: m.Seq}}
+	h := &held{msg: m}
 	if envelope.DecodePiece(m.Data, &h.p) != nil {
 		return nil
 	}
-	if h.p.Origin != nil {
-		h.origin = *h.p.Origin
-	}
+	h.place()
 	return h
 }
 

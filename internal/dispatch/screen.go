@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -136,7 +135,7 @@ func (a *account) returnDue(ctx context.Context) {
 		err := a.b.Consume(ctx, spec, func(ctx context.Context, m *bus.Msg) {
 			o := bus.Out{
 				Subject: "sms.queue." + m.Subject[len("sms.due.queue."):], Header: ownHeaders(m.Header), Data: m.Data,
-				MsgID: fmt.Sprintf("due-%s-%d", a.o.Name, m.Seq),
+				MsgID: "due-" + m.Place(),
 			}
 			if _, err := a.b.Publish(ctx, o); err != nil {
 				_ = m.Nak(time.Second) // comes again by itself if this fails too

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -257,7 +256,7 @@ type parking struct {
 
 func (c *Collector) park(a *account, m *bus.Msg) parking {
 	p, err := c.o.Bus.PublishAsync(bus.Out{
-		Subject: bus.CallbackSubject(a.Name, kindParked), Data: m.Data, MsgID: "park." + strconv.FormatUint(m.Seq, 10),
+		Subject: bus.CallbackSubject(a.Name, kindParked), Data: m.Data, MsgID: "park-" + m.Place(),
 	})
 	return parking{m, p, err}
 }
@@ -284,7 +283,7 @@ func (c *Collector) bury(ctx context.Context, a *account, m *bus.Msg, cause erro
 		return fmt.Errorf("dlr: dead letter: %w", err)
 	}
 	_, err = c.o.Bus.Publish(ctx, bus.Out{
-		Subject: bus.DeadSubject(a.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison." + m.Stream + "." + strconv.FormatUint(m.Seq, 10),
+		Subject: bus.DeadSubject(a.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison-" + m.Place(),
 	})
 	if err == nil {
 		c.o.Log.Warn("callback unreadable", "account", a.Name, "seq", m.Seq)

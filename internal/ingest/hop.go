@@ -176,7 +176,7 @@ func (in *Ingest) bury(ctx context.Context, m *bus.Msg, cause error) error {
 		return fmt.Errorf("ingest: dead letter: %w", err)
 	}
 	_, err = in.bus.Publish(ctx, bus.Out{
-		Subject: bus.DeadSubject("none", string(envelope.DeadPoison)), Data: data, MsgID: fmt.Sprintf("poison-%s-%d", m.Stream, m.Seq),
+		Subject: bus.DeadSubject("none", string(envelope.DeadPoison)), Data: data, MsgID: "poison-" + m.Place(),
 	})
 	return err
 }

@@ -254,6 +254,49 @@ func TestReplayLeavesAloneWhatWasSent(t *testing.T) {
 	r.queue("ke", 1)
 }
 
+// TestReplayTwiceIsOnce: a letter that was written twice, or is replayed again long
+// after, makes messages that the journal takes for one.
+func TestReplayTwiceIsOnce(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.shorten()
+	replay := func(id string) (out ingest.ReplayAnswer) {
+		t.Helper()
+		r.do("k-ops", http.MethodPost, "/v1/dead/"+id+"/replay", "").into(t, &out)
+		return out
+	}
+	first, second, third := r.bury(envelope.DeadRefused), r.bury(envelope.DeadRefused), r.bury(envelope.DeadRefused)
+	a := replay(first)
+	r.windowPasses()
+	if b := replay(second); len(a.Replayed) != 2 || len(b.Replayed) != 2 || a.Replayed[0] != b.Replayed[0] || a.Replayed[1] != b.Replayed[1] || a.Replayed[0].ID == a.Replayed[1].ID {
+		t.Errorf("%+v, and again %+v", a, b)
+	}
+	keys := map[idempotency.Key]int{}
+	var spans []idempotency.Span
+	for _, p := range r.queue("ke", 4) {
+		k := idempotency.Key{Stream: p.Origin.Stream, Epoch: p.Origin.Epoch, Seq: p.Origin.Seq, Index: uint32(p.Messages[0].Index)}
+		if keys[k]++; keys[k] == 1 {
+			spans = append(spans, idempotency.Span{Stream: k.Stream, Epoch: k.Epoch, Seq: k.Seq})
+		}
+	}
+	if len(keys) != 2 {
+		t.Fatalf("%d messages in four copies: %v", len(keys), keys)
+	}
+	seq, _, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Intent, Account: "ke", LeaseMillis: 60_000, Spans: spans})
+	if err == nil {
+		_, _, err = r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Outcome, Account: "ke", Intent: seq, Runs: []idempotency.Run{{N: 2, To: idempotency.Closed}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := replay(third); c.Messages != 0 || len(c.Skipped) != 1 {
+		t.Errorf("%+v", c)
+	}
+	if a := r.do("k-ops", http.MethodGet, "/v1/dead/"+third, ""); a.status != 404 {
+		t.Errorf("the letter is still there: %d", a.status)
+	}
+}
+
 // TestReplayAsksTheJournal: what was settled is known there when its statuses are
 // forgotten.
 func TestReplayAsksTheJournal(t *testing.T) {

@@ -2,12 +2,9 @@ package ingest
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"net/http"
-
-	"github.com/oklog/ulid/v2"
+	"strings"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -25,7 +22,7 @@ type ReplayAnswer struct {
 	ID       string                  `json:"id"` // of the first new message; empty: there is none
 	Messages int                     `json:"messages"`
 	Replayed []Replayed              `json:"replayed"`
-	Skipped  map[envelope.Status]int `json:"skipped,omitempty"` // messages that were sent after all, by status
+	Skipped  map[envelope.Status]int `json:"skipped,omitempty"` // messages that were sent after all, or replayed before, by status
 }
 
 // postReplay sends a dead letter's messages as new ones and removes the letter.
@@ -54,7 +51,14 @@ func (in *Ingest) postReplay(w http.ResponseWriter, r *http.Request) error {
 	if in.tenants[letter.Piece.Tenant] == nil {
 		return problem(http.StatusConflict, codeConflict, "its tenant is not configured any more")
 	}
-	made, err := in.replay(r.Context(), m.Seq, letter.Piece)
+	if letter.Piece.Origin == nil { // of another version
+		origin, err := in.origin(r.Context(), bus.DeadStream, m.Seq)
+		if err != nil {
+			return unavailable(err)
+		}
+		letter.Piece.Origin = &origin
+	}
+	made, err := in.replay(r.Context(), letter.Piece, skipped)
 	if err != nil {
 		return err
 	}
@@ -111,33 +115,32 @@ func (in *Ingest) sent(letter *envelope.DeadLetter, i int) envelope.Status {
 	return ""
 }
 
-// replay stores each message of p as a new envelope of its own. A replay that
-// fails half-way is repeated without harm within the bus's window: a message's
-// second copy has the id of the first.
-func (in *Ingest) replay(ctx context.Context, letter uint64, p *envelope.Piece) ([]Replayed, error) {
+// replay stores each message of p as a new envelope of its own. Where it would
+// have been stored first is made of where the buried message was: however often
+// and from however many copies of a letter a message is replayed, the journal
+// takes it for one. Those that a replay has dealt with already are counted in
+// skipped, by their status.
+func (in *Ingest) replay(ctx context.Context, p *envelope.Piece, skipped map[envelope.Status]int) ([]Replayed, error) {
 	made := []Replayed{}
 	for i := range p.Messages {
-		now := in.now()
+		origin := replayed(*p.Origin, p.Messages[i].Index)
 		one := *p
-		one.ID = ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
-		one.Origin, one.Account, one.Route, one.SendAt, one.SupersedeKey = nil, "", nil, nil, ""
+		one.ID = envelopeID(p.AcceptedAt, origin)
+		now := in.now()
+		one.Origin, one.Account, one.Route, one.SendAt, one.SupersedeKey = &origin, "", nil, nil, ""
 		one.Attempts, one.RetryOf = 0, 0
 		one.AcceptedAt, one.ExpiresAt = now.UTC(), now.UTC().Add(envelope.DefaultTTL)
 		one.ReplayOf = envelope.MessageID(p.ID, p.Messages[i].Index)
 		one.Messages = []envelope.Message{p.Messages[i]}
 		one.Messages[0].Index = 0
-		var ack bus.Ack
-		o, err := in.outgoing(&one, fmt.Sprintf("replay-%d-%s", letter, one.ReplayOf))
-		if err == nil {
-			ack, err = in.store(ctx, o, nil)
-		}
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		if ack.Duplicate {
+		if s := in.again(&one); s != "" {
+			skipped[s]++
 			continue
 		}
-		origin, err := in.origin(ctx, ack.Stream, ack.Seq)
+		o, err := in.outgoing(&one, "replay-"+place(origin))
+		if err == nil {
+			_, err = in.store(ctx, o, nil)
+		}
 		if err != nil {
 			return nil, unavailable(err)
 		}
@@ -148,4 +151,32 @@ func (in *Ingest) replay(ctx context.Context, letter uint64, p *envelope.Piece) 
 		made = append(made, Replayed{envelope.MessageID(one.ID, 0), one.ReplayOf})
 	}
 	return made, nil
+}
+
+// again returns the status of a replayed message that was replayed before and has
+// come further than the queue; empty: it has not.
+func (in *Ingest) again(p *envelope.Piece) envelope.Status {
+	k := idempotency.Key{Stream: p.Origin.Stream, Epoch: p.Origin.Epoch, Seq: p.Origin.Seq}
+	if in.journal.State(k).State == idempotency.Free {
+		return ""
+	}
+	if m, ok := in.status.Message(p.Tenant, envelope.MessageID(p.ID, 0)); ok {
+		return m.Status
+	}
+	return envelope.Submitted
+}
+
+const (
+	replayMark = "~" // before the stream of an origin: no stream is called so
+	indexBits  = 14  // an envelope has 10,000 recipients at most
+)
+
+// replayed is the origin of a message's replay. A replay's own has no index to
+// tell its messages apart: there is one.
+func replayed(o envelope.Origin, index int) envelope.Origin {
+	if !strings.HasPrefix(o.Stream, replayMark) {
+		o.Seq = o.Seq<<indexBits | uint64(index)
+	}
+	o.Stream = replayMark + o.Stream
+	return o
 }

@@ -35,6 +35,9 @@ func (in *Ingest) takeStored(ctx context.Context, t *Tenant, p envelope.Priority
 		if err != nil || piece.Tenant != t.Name {
 			return fmt.Errorf("%w: not a submission of this tenant", errPoison)
 		}
+		if piece.Origin != nil { // a replay: its own place on the bus is not what it is known by
+			origin = *piece.Origin
+		}
 		return in.forward(ctx, piece, origin)
 	}
 	return in.takePublished(ctx, t, p, m, origin)

@@ -116,6 +116,8 @@ type Member struct {
 
 // Members reads back the messages of an intent, in its order, from the copies
 // that lie in the account's queue. Nothing is stored for this beside the spans.
+// What lies there by now may be another's, of a queue that was made anew: a copy
+// counts if it is of the very submission.
 func Members(ctx context.Context, b *bus.Bus, intent *idempotency.Record) ([]Member, error) {
 	var out []Member
 	queue := bus.QueueStream(intent.Account)
@@ -131,7 +133,7 @@ func Members(ctx context.Context, b *bus.Bus, intent *idempotency.Record) ([]Mem
 				return
 			}
 			var p envelope.Piece
-			if envelope.DecodePiece(m.Data, &p) != nil {
+			if envelope.DecodePiece(m.Data, &p) != nil || origin(m, &p) != (envelope.Origin{Stream: s.Stream, Epoch: s.Epoch, Seq: s.Seq + m.Seq - at}) {
 				return
 			}
 			if run > 1 {
@@ -145,6 +147,14 @@ func Members(ctx context.Context, b *bus.Bus, intent *idempotency.Record) ([]Mem
 		}
 	}
 	return out, nil
+}
+
+// origin is where a copy's submission was first stored.
+func origin(m *bus.Msg, p *envelope.Piece) envelope.Origin {
+	if p.Origin != nil {
+		return *p.Origin
+	}
+	return envelope.Origin{Stream: m.Stream, Epoch: m.Epoch, Seq: m.Seq}
 }
 
 // fill writes the messages of p with indices from first on into out.

@@ -233,7 +233,11 @@ func TestMembersAreReadBackFromTheQueue(t *testing.T) {
 		}
 		return ack.Seq
 	}
-	many := envelope.Piece{ID: "many", Tenant: "acme", Ref: "r", Traceparent: "tp"}
+	epoch, err := b.Epoch(t.Context(), bus.QueueStream("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := envelope.Piece{ID: "many", Tenant: "acme", Ref: "r", Traceparent: "tp", Origin: &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 5, Seq: 77}}
 	for i := range 5 {
 		many.Messages = append(many.Messages, envelope.Message{Index: 10 + i, To: fmt.Sprintf("+1%d", i)})
 	}
@@ -242,9 +246,12 @@ func TestMembersAreReadBackFromTheQueue(t *testing.T) {
 		put(envelope.Piece{ID: fmt.Sprintf("one%d", i), Tenant: "acme", Messages: []envelope.Message{{To: fmt.Sprintf("+2%d", i)}}})
 	}
 	r := idempotency.Record{Account: "a", Spans: []idempotency.Span{
-		{Stream: "SMS_SUBMIT_acme", Seq: 77, First: 12, End: 14, At: at},
-		{Stream: bus.QueueStream("a"), Seq: at + 1, Run: 3},
-		{Stream: bus.QueueStream("a"), Seq: 900},
+		{Stream: "SMS_SUBMIT_acme", Epoch: 5, Seq: 77, First: 12, End: 14, At: at},
+		{Stream: bus.QueueStream("a"), Epoch: epoch, Seq: at + 1, Run: 3},
+		{Stream: bus.QueueStream("a"), Epoch: epoch, Seq: 900},
+		{Stream: "SMS_SUBMIT_acme", Epoch: 4, Seq: 77, First: 12, At: at},     // of a stream that was there before
+		{Stream: "SMS_SUBMIT_acme", Epoch: 5, Seq: 78, First: 12, At: at},     // of another submission
+		{Stream: bus.QueueStream("a"), Epoch: epoch - 1, Seq: at + 1, Run: 2}, // of the queue before this one
 	}}
 	members, err := journal.Members(t.Context(), b, &r)
 	if err != nil {
@@ -254,7 +261,7 @@ func TestMembersAreReadBackFromTheQueue(t *testing.T) {
 	for _, m := range members {
 		got = append(got, fmt.Sprintf("%s %s %v", m.ID, m.To, m.Found))
 	}
-	want := []string{"many-12 +12 true", "many-13 +13 true", "one0-0 +20 true", "one1-0 +21 true", "one2-0 +22 true", "  false"}
+	want := []string{"many-12 +12 true", "many-13 +13 true", "one0-0 +20 true", "one1-0 +21 true", "one2-0 +22 true", "  false", "  false", "  false", "  false", "  false"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
