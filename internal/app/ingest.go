@@ -132,6 +132,7 @@ func operations(p providers.Provider) []providers.Operation {
 func (k *kit) tenant(t *config.Tenant) (ingest.Tenant, error) {
 	out := ingest.Tenant{
 		Name: t.Name, DefaultRegion: t.DefaultRegion, Operator: t.Operator, Senders: t.Senders, Accounts: t.Accounts,
+		Transliterate: t.Transliterate,
 	}
 	for _, key := range t.KeysSHA256 {
 		var sum [32]byte

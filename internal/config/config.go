@@ -111,6 +111,7 @@ type Tenant struct {
 	DefaultRegion string   `yaml:"default_region,omitempty"` // ISO 3166 alpha-2, upper case; empty: E.164 only
 	Rate          *Rate    `yaml:"rate,omitempty"`           // recipients; nil: no limit
 	Operator      bool     `yaml:"operator,omitempty"`
+	Transliterate bool     `yaml:"transliterate,omitempty"` // texts may go in ASCII where no account of the route carries them as written
 	// Bus gives the tenant a consumer of its own on the streams of events and
 	// inbound messages, for its own user of NATS.
 	Bus      bool     `yaml:"bus,omitempty"`

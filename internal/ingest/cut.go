@@ -15,7 +15,8 @@ const maxPieceBytes = 512 << 10
 
 // cut routes every message of a whole submission and groups the messages into
 // pieces, each for one account and no larger than one of its requests. Messages
-// that no account can carry are refused. Routing the same piece again may cut it in
+// that no account can carry are refused; those that go in ASCII instead (see
+// choose) get the segments that this takes, in p too. Routing the same piece again may cut it in
 // another way, as accounts fall ill and configs change: copies are harmless, and
 // pieces are named by what they carry.
 func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rejected) {
@@ -27,17 +28,24 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 	var order []*group
 	for i := range p.Messages {
 		m := &p.Messages[i]
-		chosen, err := in.routes.Choose(view(p, m), want, in.check)
+		chosen, as, err := in.choose(p, m, want)
 		if err != nil {
 			refused = append(refused, rejected(m.Index, m.To, err))
 			continue
 		}
+		text := p.Text
+		if as != nil {
+			m, text = &as.Messages[0], as.Text
+		}
 		// Those that are ill come last: they may be well when their turn comes.
 		slices.SortStableFunc(chosen, func(a, b string) int { return sick(in.down, a) - sick(in.down, b) })
 		key := strings.Join(chosen, " ")
+		if as != nil {
+			key += " plain"
+		}
 		g := open[key]
 		if size := messageSize(m); g == nil || len(g.messages) >= in.pieceSize(chosen[0]) || g.bytes+size > maxPieceBytes {
-			g = &group{route: chosen}
+			g = &group{route: chosen, text: text}
 			open[key] = g
 			order = append(order, g)
 		}
@@ -45,7 +53,7 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 	}
 	for _, g := range order {
 		part := *p
-		part.Account, part.Route, part.Messages = g.route[0], g.route[1:], g.messages
+		part.Account, part.Route, part.Text, part.Messages = g.route[0], g.route[1:], g.text, g.messages
 		pieces = append(pieces, part)
 	}
 	return pieces, refused
@@ -61,11 +69,14 @@ func sick(down func(string) bool, account string) int {
 // cutOne is cut for what most submissions are.
 func (in *Ingest) cutOne(p *envelope.Piece, want route.Want) (pieces []envelope.Piece, refused []Rejected) {
 	m := &p.Messages[0]
-	chosen, err := in.routes.Choose(view(p, m), want, in.check)
+	chosen, as, err := in.choose(p, m, want)
 	if err != nil {
 		return nil, []Rejected{rejected(m.Index, m.To, err)}
 	}
-	pieces = []envelope.Piece{*p}
+	if as == nil {
+		as = p
+	}
+	pieces = []envelope.Piece{*as}
 	pieces[0].Account, pieces[0].Route = chosen[0], chosen[1:]
 	return pieces, nil
 }
@@ -73,6 +84,7 @@ func (in *Ingest) cutOne(p *envelope.Piece, want route.Want) (pieces []envelope.
 // group is a piece that is being filled.
 type group struct {
 	route    []string
+	text     string // the piece's, or that in ASCII
 	messages []envelope.Message
 	bytes    int
 }

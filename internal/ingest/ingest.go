@@ -29,6 +29,7 @@ type Tenant struct {
 	DefaultRegion string     // ISO 3166 alpha-2; empty: national numbers are refused
 	StrictNumbers bool       // refuse numbers that no numbering plan has
 	Operator      bool
+	Transliterate bool     // texts may go in ASCII where no account of the route carries them as written
 	Senders       []string // empty: any
 	Accounts      []string // empty: any
 	Rate          Rate     // zero: no limit

@@ -305,6 +305,57 @@ func TestAccountsCheckDecides(t *testing.T) {
 	}
 }
 
+// A tenant may let texts go in ASCII where no account of the route carries them
+// as they are: the others' stay as typed, and all are told the segments of what
+// is sent.
+func TestTransliterated(t *testing.T) {
+	t.Parallel()
+	r := start(t, func(o *ingest.Options) { o.Tenants[0].Transliterate = true })
+	a := r.post(`{"recipients":[{"to":"+33612345678","variables":{"name":"Zoë 🎉"}},{"to":"+254712345678","variables":{"name":"Zoë 🎉"}},
+		{"to":"+33612345679","variables":{"name":"Ann"}}],"from":"ACME","text":"ça va {{name}}, 5 £` + strings.Repeat(".", 60) + `"}`)
+	if a.status != http.StatusAccepted {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	var got ingest.Answer
+	a.into(t, &got)
+	for i, want := range []int{1, 2, 1} {
+		if got.Messages[i].Segments != want {
+			t.Errorf("message %d has %d segments, want %d", i, got.Messages[i].Segments, want)
+		}
+	}
+	dots := strings.Repeat(".", 60)
+	texts := map[string]string{}
+	for account, n := range map[string]int{"latin": 1, "ke": 1} {
+		for _, p := range r.queue(account, n) {
+			for _, m := range p.Messages {
+				texts[m.To], _ = envelope.Render(p.Text, m.Variables)
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]string{
+		"+33612345678": "ca va Zoe , 5 GBP" + dots, "+33612345679": "ca va Ann, 5 GBP" + dots, "+254712345678": "ça va Zoë 🎉, 5 £" + dots,
+	}, texts); diff != "" {
+		t.Error(diff)
+	}
+
+	a = r.do("k-acme", http.MethodPost, "/v1/messages", `{"to":"+33612345678","from":"ACME","text":"`+strings.Repeat("ж", 70)+`"}`)
+	if a.into(t, &got); a.status != http.StatusAccepted || got.Messages[0].Segments != 1 {
+		t.Errorf("alone: %d %s", a.status, a.body)
+	}
+	for name, body := range map[string]string{
+		"nothing is left":             `{"to":"+33612345678","from":"ACME","text":"🎉"}`,
+		"too long when it is spelled": `{"to":"+33612345678","from":"ACME","text":"` + strings.Repeat("щ", 600) + `"}`,
+		"another placeholder":         `{"to":"+33612345678","from":"ACME","text":"ж {{a}} ｛｛a｝｝","variables":{"a":"b"}}`,
+	} {
+		if a := r.post(body); a.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if a := r.do("k-ops", http.MethodPost, "/v1/messages", `{"to":"+33612345678","from":"ACME","text":"ж"}`); a.status != http.StatusUnprocessableEntity {
+		t.Errorf("a tenant that does not allow it: %d %s", a.status, a.body)
+	}
+}
+
 // Without a bus nothing is acknowledged, over HTTP and line by line.
 func TestBusAway(t *testing.T) {
 	t.Parallel()
