@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Numbers by account: Kenya, Tanzania, Uganda.
@@ -70,9 +72,9 @@ func oneBadRecipient(t *testing.T) {
 		e := campaign(ug, 0, n)
 		e["recipients"].([]map[string]any)[bad]["to"] = "+256749990013" // magic: the API refuses the request
 		a, _ := c.submit(e)
-		eventually(t, time.Minute, "one failed, the others sent", func() (bool, any) {
+		rig.Eventually(t, time.Minute, "one failed, the others sent", func() (bool, string) {
 			got := c.counts(a.ID)
-			return got["failed"] == 1 && got["submitted"] == n-1, got
+			return got["failed"] == 1 && got["submitted"] == n-1, fmt.Sprint(got)
 		})
 		extra := bk.requests() - before - 1
 		if extra > 15 {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // env is an envelope as clients write it.
@@ -17,28 +19,28 @@ func number(prefix string, i int) string { return fmt.Sprintf("%s%0*d", prefix, 
 
 // call makes one request of the API.
 func (c *cluster) call(method, path, contentType string, body io.Reader, into any) int {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, "http://"+c.api+path, body)
+	c.T.Helper()
+	req, err := http.NewRequestWithContext(c.T.Context(), method, "http://"+c.API+path, body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer demo")
 	req.Header.Set("Content-Type", contentType)
-	resp, err := c.client.Do(req)
+	resp, err := c.Client.Do(req)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	if into != nil && resp.StatusCode < 300 {
 		if err := json.Unmarshal(data, into); err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 	} else if resp.StatusCode >= 400 {
-		c.t.Logf("%s %s: %s %.300s", method, path, resp.Status, data)
+		c.T.Logf("%s %s: %s %.300s", method, path, resp.Status, data)
 	}
 	return resp.StatusCode
 }
@@ -52,10 +54,10 @@ type answer struct {
 // submit hands one envelope of the first tenant over, and returns when the 202
 // was there.
 func (c *cluster) submit(e env) (answer, time.Time) {
-	c.t.Helper()
+	c.T.Helper()
 	var a answer
 	if code := c.call("POST", "/v1/messages", "application/json", strings.NewReader(encode(e)), &a); code != http.StatusAccepted {
-		c.t.Fatalf("submit: %d", code)
+		c.T.Fatalf("submit: %d", code)
 	}
 	return a, time.Now()
 }
@@ -70,7 +72,7 @@ func encode(e env) string {
 
 // lines hands n envelopes over in one body, and expects all of them accepted.
 func (c *cluster) lines(n int, make func(i int) env) {
-	c.t.Helper()
+	c.T.Helper()
 	r, w := io.Pipe()
 	go func() {
 		b := bufio.NewWriterSize(w, 64<<10)
@@ -82,31 +84,31 @@ func (c *cluster) lines(n int, make func(i int) env) {
 	}()
 	var a answer
 	if code := c.call("POST", "/v1/messages", "application/x-ndjson", r, &a); code != http.StatusAccepted || a.Rejected > 0 {
-		c.t.Fatalf("submit: %d %+v", code, a)
+		c.T.Fatalf("submit: %d %+v", code, a)
 	}
 }
 
 // operate pauses or resumes an account.
 func (c *cluster) operate(a *acct, what string) {
-	c.t.Helper()
+	c.T.Helper()
 	if code := c.call("POST", "/v1/providers/"+a.name+"/"+what, "application/json", nil, nil); code >= 300 {
-		c.t.Fatalf("%s %s: %d", what, a.name, code)
+		c.T.Fatalf("%s %s: %d", what, a.name, code)
 	}
 }
 
 // cancel cancels an envelope and returns how many messages that were not sent.
 func (c *cluster) cancel(id string) int {
-	c.t.Helper()
+	c.T.Helper()
 	var a struct{ Canceled int }
 	if code := c.call("DELETE", "/v1/envelopes/"+id, "application/json", nil, &a); code != http.StatusOK {
-		c.t.Fatalf("cancel: %d", code)
+		c.T.Fatalf("cancel: %d", code)
 	}
 	return a.Canceled
 }
 
 // counts returns how many messages of an envelope are in which status.
 func (c *cluster) counts(id string) map[string]int {
-	c.t.Helper()
+	c.T.Helper()
 	var v struct{ Counts map[string]int }
 	if code := c.call("GET", "/v1/envelopes/"+id, "application/json", nil, &v); code != http.StatusOK {
 		return nil
@@ -131,9 +133,9 @@ func priority(p string) func(env) { return func(e env) { e["priority"] = p } }
 
 // taken waits until an account's gateway has taken so many messages.
 func (c *cluster) taken(a *acct, n int, within time.Duration) {
-	c.t.Helper()
-	eventually(c.t, within, fmt.Sprintf("%s takes %d messages", a.name, n), func() (bool, any) {
+	c.T.Helper()
+	rig.Eventually(c.T, within, fmt.Sprintf("%s takes %d messages", a.name, n), func() (bool, string) {
 		got := a.messages()
-		return got >= n, got
+		return got >= n, fmt.Sprint(got)
 	})
 }

@@ -1,12 +1,12 @@
 package strength
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,11 +15,8 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/simulator"
+	"github.com/tuma-sms/tuma/test/rig"
 )
-
-// keyHash is of the API key that every tenant shares a form of: "demo" and the
-// tenant's name.
-const operatorKey = "2a97516c354b68848cdbd8f54a226a0a55b21ed138e207ad6c5cbb9c00aa5aea" // of "demo"
 
 // acct is one account and the gateway behind it, a simulator of its own.
 type acct struct {
@@ -39,38 +36,26 @@ func (a *acct) requests() int { return a.sim.Ledger().Requests(a.typ) }
 
 // cluster is one installation at work.
 type cluster struct {
-	t           *testing.T
-	dir         string
-	nats, redis string
-	api         string
-	tenants     []string
-	accounts    []*acct
-	client      *http.Client
-	bus         *bus.Bus
-
-	redisServer *process
-	nodes       int
+	*rig.Cluster
+	tenants  []string
+	accounts []*acct
+	bus      *bus.Bus
+	nodes    int
 }
 
 // up starts everything but dispatchers.
 func up(t *testing.T, tenants []string, accounts ...*acct) *cluster {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("SKIPPED: no redis-server on PATH, so nothing here was tried (install the package redis-server)")
-	}
-	c := &cluster{
-		t: t, dir: folder(t), nats: addr(t), redis: addr(t), api: addr(t), tenants: tenants, accounts: accounts,
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
-	}
-	t.Cleanup(c.client.CloseIdleConnections)
+	c := &cluster{Cluster: programs.NewCluster(t, rig.Settings{}), tenants: tenants, accounts: accounts}
+	c.Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}} // a body of 500,000 lines takes its time
+	t.Cleanup(c.Client.CloseIdleConnections)
 	c.startNATS()
 	c.startRedis()
 	for _, a := range accounts {
 		a.serve(t)
 	}
-	node := c.launch("ingest", c.redis)
-	c.ready(node)
-	b, err := bus.Connect(bus.Options{URL: "nats://" + c.nats, Name: "strength"})
+	c.Ready(c.launch("ingest", c.Redis))
+	b, err := bus.Connect(bus.Options{URL: "nats://" + c.NATS, Name: "strength"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +94,10 @@ func (a *acct) serve(t *testing.T) {
 
 func (c *cluster) yaml(redis string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "nats: {url: \"nats://%s\"}\nredis: {url: \"redis://%s/0\"}\ningest:\n  listen: %s\n  tenants:\n", c.nats, redis, c.api)
+	fmt.Fprintf(&b, "nats: {url: \"nats://%s\"}\nredis: {url: \"redis://%s/0\"}\ningest:\n  listen: %s\n  tenants:\n", c.NATS, redis, c.API)
 	for i, t := range c.tenants {
 		if i == 0 {
-			fmt.Fprintf(&b, "    - {name: %s, keys_sha256: [%s], operator: true}\n", t, operatorKey)
+			fmt.Fprintf(&b, "    - {name: %s, keys_sha256: [%s], operator: true}\n", t, rig.KeyHash)
 			continue
 		}
 		fmt.Fprintf(&b, "    - {name: %s}\n", t)
@@ -138,97 +123,60 @@ func (c *cluster) yaml(redis string) string {
 // startNATS starts a server with the settings of a production node but for its
 // fsync: these tests are about what happens between machines' failures.
 func (c *cluster) startNATS() {
-	c.t.Helper()
-	conf := filepath.Join(c.dir, "nats.conf")
-	text := fmt.Sprintf("host: 127.0.0.1\nport: %s\nmax_payload: 8MB\njetstream { store_dir: %q }\n", port(c.nats), filepath.Join(c.dir, "nats"))
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	c.answers(start(c.t, c.dir, "nats-server", program("nats-server"), "-c", conf), c.nats)
+	c.T.Helper()
+	_, port, _ := net.SplitHostPort(c.NATS)
+	conf := rig.Write(c.T, filepath.Join(c.Dir, "nats.conf"), fmt.Sprintf(
+		"host: 127.0.0.1\nport: %s\nmax_payload: 8MB\njetstream { store_dir: %q }\n", port, filepath.Join(c.Dir, "nats")))
+	c.NATSServer = rig.Start(c.T, rig.Command{Name: "nats-server", Path: programs.Program("nats-server"), Dir: c.Dir, Args: []string{"-c", conf}, Quiet: true})
+	usual(c.NATSServer.PID)
+	rig.Answers(c.T, c.NATSServer, c.NATS)
 }
 
-// startRedis starts a server that keeps nothing on disk, as the worst case.
+// startRedis starts Redis, empty.
 func (c *cluster) startRedis() {
-	c.t.Helper()
-	c.redisServer = start(c.t, c.dir, "redis-server", "redis-server", "--port", port(c.redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-	c.answers(c.redisServer, c.redis)
-}
-
-func (c *cluster) answers(p *process, addr string) {
-	c.t.Helper()
-	eventually(c.t, 10*time.Second, p.name+" takes connections", func() (bool, any) {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
-		if err != nil {
-			return false, err
-		}
-		return conn.Close() == nil, nil
-	})
-}
-
-// node is one of our programs.
-type node struct {
-	*process
-	admin string
+	c.T.Helper()
+	usual(c.StartRedis().PID)
 }
 
 // launch starts one of our programs, which finds Redis at the given address.
-func (c *cluster) launch(name, redis string) *node {
-	c.t.Helper()
+func (c *cluster) launch(name, redis string) *rig.Node {
+	c.T.Helper()
 	c.nodes++
-	conf := filepath.Join(c.dir, fmt.Sprintf("tuma-%d.yaml", c.nodes))
-	if err := os.WriteFile(conf, []byte(c.yaml(redis)), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	n := &node{admin: addr(c.t)}
-	n.process = start(c.t, c.dir, name, program(name), "--config", conf, "--admin", n.admin)
+	conf := rig.Write(c.T, filepath.Join(c.Dir, fmt.Sprintf("tuma-%d.yaml", c.nodes)), c.yaml(redis))
+	n := c.LaunchWith(name, conf, "TUMA_LOG="+cmp.Or(os.Getenv("TUMA_LOG"), "warn"))
+	usual(n.PID)
 	return n
-}
-
-func (c *cluster) ready(nodes ...*node) {
-	c.t.Helper()
-	for _, n := range nodes {
-		eventually(c.t, 20*time.Second, n.name+" ready", func() (bool, any) {
-			if !n.alive() {
-				c.t.Fatalf("%s has ended\n%s", n.name, tail(n.log, 20))
-			}
-			resp, err := c.client.Get("http://" + n.admin + "/readyz")
-			if err != nil {
-				return false, err
-			}
-			return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK, resp.Status
-		})
-	}
 }
 
 // dispatchers starts so many and waits until they are ready and a Redis that is
 // new to them has granted its first slots.
-func (c *cluster) dispatchers(n int) []*node {
-	c.t.Helper()
-	var out []*node
+func (c *cluster) dispatchers(n int) []*rig.Node {
+	c.T.Helper()
+	var out []*rig.Node
 	for range n {
-		out = append(out, c.launch("dispatcher", c.redis))
+		out = append(out, c.launch("dispatcher", c.Redis))
 	}
-	c.ready(out...)
+	c.Ready(out...)
 	return out
 }
 
 // settle waits until a Redis that was new to the dispatchers grants slots.
-func (c *cluster) settle() { c.t.Helper(); pass(c.t, 3500*time.Millisecond) }
+func (c *cluster) settle() { c.T.Helper(); rig.Pass(c.T, 3500*time.Millisecond) }
 
 // redisCalls counts the scripts that Redis has run.
 func (c *cluster) redisCalls() int {
-	c.t.Helper()
-	conn, err := net.Dial("tcp", c.redis)
+	c.T.Helper()
+	conn, err := net.Dial("tcp", c.Redis)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte("INFO commandstats\r\nQUIT\r\n")); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	text, err := io.ReadAll(conn)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	calls := 0
 	for line := range strings.Lines(string(text)) {

@@ -5,11 +5,13 @@
 //
 //	make strength                 full size: several minutes
 //	go test ./test/strength       a small size of the same, within a minute
-//	TUMA_STRENGTH_KEEP=DIR        keep configs and logs below DIR
+//	TUMA_RIG_KEEP=DIR             keep configs and logs below DIR
 //
 // Whether a limit held is judged by the kernel's time of each request's arrival,
-// where it tells one (Linux): a sender cannot answer for a gateway that stalls and
-// reads late what came in time. What the gateway saw is told beside it.
+// where it tells one (Linux), and by the gateway's own reading of the headers
+// unless that came more than 5 ms after the arrival: a sender cannot answer for a
+// gateway that stalls and reads together what came apart (docs/adr, "The margin of
+// a slot").
 //
 // What must never happen (a window over its limit, a number twice in a request,
 // an expired message that leaves) is judged whatever the machine does. How fast

@@ -97,7 +97,7 @@ const timersEnv = "TUMA_STRENGTH_TIMERS"
 func watchTimers(t *testing.T) *timers {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env, cmd.SysProcAttr = append(os.Environ(), timersEnv+"=1"), withParent()
+	cmd.Env = append(os.Environ(), timersEnv+"=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

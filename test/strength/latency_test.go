@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // With an empty queue a message leaves at once: nobody lingers while slots are
@@ -45,12 +47,12 @@ func atOnce(t *testing.T) {
 // paced submits n envelopes of one message at a rate, and returns how long each
 // took from its 202 to the gateway, and what share of plain timers was late.
 func (c *cluster) paced(a *acct, perSecond, n int, build func(i int) env) ([]time.Duration, float64) {
-	c.t.Helper()
+	c.T.Helper()
 	type sent struct {
 		to string
 		at time.Time
 	}
-	timers := watchTimers(c.t)
+	timers := watchTimers(c.T)
 	accepted := newQueue[sent](n)
 	every := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer every.Stop()
@@ -65,7 +67,7 @@ func (c *cluster) paced(a *acct, perSecond, n int, build func(i int) env) ([]tim
 	all := accepted.wait()
 	late := timers.share()
 	took := make([]time.Duration, n)
-	eventually(c.t, 30*time.Second, "all of them sent", func() (bool, any) {
+	rig.Eventually(c.T, 30*time.Second, "all of them sent", func() (bool, string) {
 		seen, missing := a.firstSeen(), 0
 		for i, s := range all {
 			if at, ok := seen[s.to]; ok {

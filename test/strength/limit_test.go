@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // jitter is how much later than planned a request may reach its gateway: a window
@@ -90,7 +92,7 @@ func (a *acct) agrees(t *testing.T) {
 func (a *acct) use(t *testing.T, from, to time.Time) float64 {
 	t.Helper()
 	slot := (time.Second+jitter)/time.Duration(a.limit) + jitter
-	pass(t, time.Until(to.Add(slot+punctual)))
+	rig.Pass(t, time.Until(to.Add(slot+punctual)))
 	at, _ := a.arrivals()
 	first, _ := slices.BinarySearchFunc(at, from, time.Time.Compare)
 	last, _ := slices.BinarySearchFunc(at, to, time.Time.Compare)

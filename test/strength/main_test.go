@@ -3,14 +3,14 @@ package strength
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
-// binDir is where TestMain has put the programs; set before any test runs.
-var binDir string
+// programs are what TestMain has built; set before any test runs.
+var programs *rig.Rig
 
 // figures are what the tests measured, in order.
 var figures struct {
@@ -27,18 +27,13 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "tuma-strength-")
+	r, closing, err := rig.Open()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "strength:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	args := []string{"build", "-ldflags", "-s -w", "-o", dir, "../../cmd/ingest", "../../cmd/dispatcher", "github.com/nats-io/nats-server/v2"}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "strength: go build: %v\n%s\n", err, out)
-		return 1
-	}
-	binDir = dir
+	defer closing()
+	programs = r
 	eager()
 	code := m.Run()
 	table()
@@ -73,8 +68,6 @@ func TestStrength(t *testing.T) {
 		}
 	}
 }
-
-func program(name string) string { return filepath.Join(binDir, name) }
 
 // full reports whether the tests run at full size.
 func full() bool { return os.Getenv("TUMA_STRENGTH") == "full" }

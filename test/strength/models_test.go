@@ -3,6 +3,8 @@ package strength
 import (
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Each model of a limiter holds under every reading of a limit that the gateway
@@ -24,9 +26,9 @@ func limiterModels(t *testing.T) {
 	}
 	c.dispatchers(2)
 	c.settle()
-	pass(t, time.Second)
-	from, timers := time.Now(), watchTimers(c.t)
-	pass(t, time.Duration(size(15, 3))*time.Second)
+	rig.Pass(t, time.Second)
+	from, timers := time.Now(), watchTimers(c.T)
+	rig.Pass(t, time.Duration(size(15, 3))*time.Second)
 	to, late := time.Now(), timers.share()
 	for _, a := range accounts {
 		a.agrees(t)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // slotOf is how far apart an account's slots lie.
@@ -22,7 +23,7 @@ func urgentFirst(t *testing.T) {
 	began := time.Now()
 	c.lines(n, func(i int) env { return env{"to": number(ke, i), "from": "ACME", "text": "Sale", "priority": "bulk"} })
 	t.Logf("%d bulk messages queued in %s", n, time.Since(began).Round(time.Millisecond))
-	var nodes []*node
+	var nodes []*rig.Node
 	for _, want := range []int{1, 4}[size(0, 1):] {
 		nodes = append(nodes, c.dispatchers(want-len(nodes))...)
 		c.settle()
@@ -50,7 +51,7 @@ func urgentFirst(t *testing.T) {
 		return env{"to": number(ke, 7_000_000+i), "from": "ACME", "text": "Your code", "priority": "high"}
 	})
 	from := time.Now()
-	pass(t, time.Duration(size(2, 1))*time.Second)
+	rig.Pass(t, time.Duration(size(2, 1))*time.Second)
 	bulk, urgent := 0, 0
 	for e := range a.sim.Ledger().Each(a.typ) {
 		for _, r := range e.Recipients {
@@ -81,8 +82,8 @@ func report(t *testing.T, what string, limit time.Duration, took []time.Duration
 
 // pacedBus is paced over the bus: the clock starts at JetStream's ack.
 func (c *cluster) pacedBus(a *acct, perSecond, n int, make func(i int) env) ([]time.Duration, float64) {
-	c.t.Helper()
-	timers := watchTimers(c.t)
+	c.T.Helper()
+	timers := watchTimers(c.T)
 	every := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer every.Stop()
 	acked := map[string]time.Time{}
@@ -91,15 +92,15 @@ func (c *cluster) pacedBus(a *acct, perSecond, n int, make func(i int) env) ([]t
 		e := make(i)
 		data, err := json.Marshal(e)
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
-		if _, err := c.bus.Publish(c.t.Context(), bus.Out{Subject: bus.SubmitSubject(c.tenants[0], "high"), Data: data}); err != nil {
-			c.t.Fatal(err)
+		if _, err := c.bus.Publish(c.T.Context(), bus.Out{Subject: bus.SubmitSubject(c.tenants[0], "high"), Data: data}); err != nil {
+			c.T.Fatal(err)
 		}
 		acked[e["to"].(string)] = time.Now()
 	}
 	var seen map[string]time.Time
-	eventually(c.t, 30*time.Second, "all urgent ones sent", func() (bool, any) {
+	rig.Eventually(c.T, 30*time.Second, "all urgent ones sent", func() (bool, string) {
 		seen = a.firstSeen()
 		got := 0
 		for to := range acked {
@@ -107,7 +108,7 @@ func (c *cluster) pacedBus(a *acct, perSecond, n int, make func(i int) env) ([]t
 				got++
 			}
 		}
-		return got == n, got
+		return got == n, fmt.Sprint(got)
 	})
 	var took []time.Duration
 	for to, at := range acked {
@@ -142,14 +143,14 @@ func tenantsShare(t *testing.T) {
 				}
 				c.publish(tc.late, 9_000_000, n, "Hello")
 				all := uint64(ahead/len(tc.ahead)*len(tc.ahead) + n)
-				eventually(t, 5*time.Minute, "all are queued", func() (bool, any) {
+				rig.Eventually(t, 5*time.Minute, "all are queued", func() (bool, string) {
 					s, err := c.bus.State(t.Context(), bus.QueueStream(a.name))
-					return err == nil && s.Messages >= all, s.Messages
+					return err == nil && s.Messages >= all, fmt.Sprint(s.Messages)
 				})
 				timers, began := watchTimers(t), time.Now()
 				c.operate(a, "resume")
 				left, others, last := 0, 0, time.Time{}
-				eventually(t, time.Minute, "the late tenant's messages leave", func() (bool, any) {
+				rig.Eventually(t, time.Minute, "the late tenant's messages leave", func() (bool, string) {
 					left, others = 0, 0
 					seen := 0
 					for e := range a.sim.Ledger().Each(a.typ) {
@@ -161,7 +162,7 @@ func tenantsShare(t *testing.T) {
 							left, others, last = left+1, seen, e.Time
 						}
 					}
-					return left == n, left
+					return left == n, fmt.Sprint(left)
 				})
 				late := timers.share()
 				requests := time.Duration((n + batch - 1) / batch)
@@ -183,20 +184,20 @@ func tenantsShare(t *testing.T) {
 
 // publish hands n single messages of any tenant over on the bus.
 func (c *cluster) publish(tenant string, first, n int, text string) {
-	c.t.Helper()
+	c.T.Helper()
 	var pending []bus.Pending
 	for i := range n {
 		data := encode(env{"to": number(ke, first+i), "from": "ACME", "text": text})
 		f, err := c.bus.PublishAsync(bus.Out{Subject: bus.SubmitSubject(tenant, "normal"), Data: []byte(data)})
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		if pending = append(pending, f); len(pending) < 1000 && i < n-1 {
 			continue
 		}
 		for _, f := range pending {
-			if _, err := f.Wait(c.t.Context()); err != nil {
-				c.t.Fatal(err)
+			if _, err := f.Wait(c.T.Context()); err != nil {
+				c.T.Fatal(err)
 			}
 		}
 		pending = pending[:0]
@@ -236,7 +237,7 @@ func nothingStale(t *testing.T) {
 	for _, x := range cancels {
 		canceled += c.cancel(x.ID)
 	}
-	eventually(t, 2*time.Minute, "everything is final", func() (bool, any) {
+	rig.Eventually(t, 2*time.Minute, "everything is final", func() (bool, string) {
 		seen := a.firstSeen()
 		got := c.counts(expiring.ID)
 		codes := 0

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Dispatchers join, leave and are killed: no half-open second ever holds more than
@@ -49,13 +50,13 @@ func underChange(t *testing.T, stage time.Duration, accounts ...*acct) {
 		{"4 → 8", func() { nodes = append(nodes, c.dispatchers(4)...) }},
 		{fmt.Sprint(kill, " killed"), func() {
 			for _, n := range nodes[:kill] {
-				n.kill()
+				n.Kill()
 			}
 			nodes = nodes[kill:]
 		}},
 		{fmt.Sprint(end, " end"), func() {
 			for _, n := range nodes[:end] {
-				n.terminate()
+				n.Terminate(30 * time.Second)
 			}
 			nodes = nodes[end:]
 		}},
@@ -65,10 +66,10 @@ func underChange(t *testing.T, stage time.Duration, accounts ...*acct) {
 	}
 	for _, s := range stages {
 		s.do()
-		pass(t, time.Second)
-		from, timers := time.Now(), watchTimers(c.t)
+		rig.Pass(t, time.Second)
+		from, timers := time.Now(), watchTimers(c.T)
 		before := c.redisCalls()
-		pass(t, stage)
+		rig.Pass(t, stage)
 		to, late := time.Now(), timers.share()
 		calls := float64(c.redisCalls()-before) / to.Sub(from).Seconds() / float64(len(nodes)) / float64(len(accounts))
 		for _, a := range accounts {
@@ -88,10 +89,10 @@ func underChange(t *testing.T, stage time.Duration, accounts ...*acct) {
 
 // queued waits until an account's queue holds so many pieces.
 func (c *cluster) queued(a *acct, n int) {
-	c.t.Helper()
-	eventually(c.t, 2*time.Minute, "all are queued for "+a.name, func() (bool, any) {
-		s, err := c.bus.State(c.t.Context(), bus.QueueStream(a.name))
-		return err == nil && s.Messages >= uint64(n), s.Messages
+	c.T.Helper()
+	rig.Eventually(c.T, 2*time.Minute, "all are queued for "+a.name, func() (bool, string) {
+		s, err := c.bus.State(c.T.Context(), bus.QueueStream(a.name))
+		return err == nil && s.Messages >= uint64(n), fmt.Sprint(s.Messages)
 	})
 }
 
@@ -107,7 +108,7 @@ func stackedLimits(t *testing.T) {
 	}
 	c.dispatchers(2)
 	c.settle()
-	pass(t, time.Duration(size(20, 7))*time.Second)
+	rig.Pass(t, time.Duration(size(20, 7))*time.Second)
 	most := []any{a.within(t, 30, time.Second), a.within(t, 60, 4*time.Second), a.messagesWithin(t, 400, 2*time.Second)}
 	figure(t, "stacked limits: requests in 1 s, in 4 s, messages in 2 s", "≤ 30, 60, 400", "%s, %s, %d", most...)
 	if got := a.messages(); got < 500 {

@@ -2,6 +2,7 @@ package strength
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/simulator"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // record is one record of the journal and when it was stored.
@@ -21,27 +23,27 @@ type record struct {
 
 // journal returns the records of one kind.
 func (c *cluster) journal(kind idempotency.Kind) []record {
-	c.t.Helper()
-	s, err := c.bus.State(c.t.Context(), bus.JournalStream)
+	c.T.Helper()
+	s, err := c.bus.State(c.T.Context(), bus.JournalStream)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	var out []record
-	err = c.bus.Range(c.t.Context(), bus.JournalStream, 1, int(s.LastSeq), func(m *bus.Msg) {
+	err = c.bus.Range(c.T.Context(), bus.JournalStream, 1, int(s.LastSeq), func(m *bus.Msg) {
 		var r idempotency.Record
 		if json.Unmarshal(m.Data, &r) == nil && r.Kind == kind {
 			out = append(out, record{r, m.Time})
 		}
 	})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return out
 }
 
 // owners counts the dispatchers that wrote intents between two instants.
 func (c *cluster) owners(from, to time.Time) int {
-	c.t.Helper()
+	c.T.Helper()
 	seen := map[string]bool{}
 	for _, r := range c.journal(idempotency.Intent) {
 		if r.at.After(from) && r.at.Before(to) {
@@ -53,10 +55,17 @@ func (c *cluster) owners(from, to time.Time) int {
 
 // backlog queues enough for an account to send so many seconds at its limit.
 func (c *cluster) backlog(a *acct, seconds int, more ...func(env)) {
-	c.t.Helper()
+	c.T.Helper()
 	for first := 0; first < a.limit*a.batch*seconds; first += 1000 {
 		c.submit(campaign(a.prefix+"7", first, 1000, more...))
 	}
+}
+
+// goesOn waits until an account sends again, or still.
+func (a *acct) goesOn(t *testing.T, what string) {
+	t.Helper()
+	n := a.requests()
+	rig.Eventually(t, 10*time.Second, what, func() (bool, string) { return a.requests() > n+20, fmt.Sprint(a.requests() - n) })
 }
 
 // Redis is killed and starts anew, empty; then it is gone for good, until it is
@@ -67,36 +76,34 @@ func redisDies(t *testing.T) {
 	c.backlog(a, size(90, 40))
 	c.dispatchers(size(4, 2))
 	c.settle()
-	pass(t, 2*time.Second)
+	rig.Pass(t, 2*time.Second)
 
 	for range size(3, 1) {
 		killed := time.Now()
-		c.redisServer.kill()
+		c.RedisServer.Kill()
 		c.startRedis()
-		n := a.requests()
-		eventually(t, 10*time.Second, "sending goes on after Redis's quarantine", func() (bool, any) { return a.requests() > n+20, a.requests() })
+		a.goesOn(t, "sending goes on after Redis's quarantine")
 		figure(t, "Redis killed and started anew: sending again after", "3.1 s of quarantine", "%s", time.Since(killed).Round(10*time.Millisecond))
-		pass(t, 2*time.Second)
+		rig.Pass(t, 2*time.Second)
 	}
 	if got := c.journal(idempotency.Sender); len(got) != 0 {
 		t.Errorf("a restart of Redis made somebody send alone: %+v", got)
 	}
 
 	killed := time.Now()
-	c.redisServer.kill()
-	eventually(t, 10*time.Second, "somebody sends alone", func() (bool, any) {
+	c.RedisServer.Kill()
+	rig.Eventually(t, 10*time.Second, "somebody sends alone", func() (bool, string) {
 		s := c.journal(idempotency.Sender)
-		return len(s) > 0, s
+		return len(s) > 0, fmt.Sprint(s)
 	})
 	declared := c.journal(idempotency.Sender)[0].at
 	figure(t, "Redis gone for all: degraded mode after", "≤ 5 s", "%s", declared.Sub(killed).Round(10*time.Millisecond))
 	if declared.Sub(killed) > 5*time.Second {
 		t.Errorf("degraded mode %s after Redis was gone", declared.Sub(killed))
 	}
-	n := a.requests()
-	eventually(t, 10*time.Second, "it sends", func() (bool, any) { return a.requests() > n+20, a.requests() })
-	from, timers := time.Now(), watchTimers(c.t)
-	pass(t, time.Duration(size(10, 3))*time.Second)
+	a.goesOn(t, "it sends")
+	from, timers := time.Now(), watchTimers(c.T)
+	rig.Pass(t, time.Duration(size(10, 3))*time.Second)
 	late := timers.share()
 	a.used(t, "one of them sends, without Redis", from, time.Now(), late)
 	if k := c.owners(from, time.Now()); k != 1 {
@@ -105,14 +112,13 @@ func redisDies(t *testing.T) {
 
 	back := time.Now()
 	c.startRedis()
-	eventually(t, 20*time.Second, "Redis's slots are in force again", func() (bool, any) {
+	rig.Eventually(t, 20*time.Second, "Redis's slots are in force again", func() (bool, string) {
 		s := c.journal(idempotency.Sender)
-		return len(s) > 1 && s[len(s)-1].Sender == "", s
+		return len(s) > 1 && s[len(s)-1].Sender == "", fmt.Sprint(s)
 	})
-	n = a.requests()
-	eventually(t, 10*time.Second, "sending goes on by Redis's slots", func() (bool, any) { return a.requests() > n+20, a.requests() })
+	a.goesOn(t, "sending goes on by Redis's slots")
 	figure(t, "Redis back: its slots in use after", "by itself", "%s", time.Since(back).Round(10*time.Millisecond))
-	pass(t, 2*time.Second)
+	rig.Pass(t, 2*time.Second)
 	figure(t, "most in any second over all of Redis's deaths", "≤ 120", "%s", a.within(t, a.limit, time.Second))
 	a.agrees(t)
 }
@@ -122,16 +128,16 @@ func redisGoneForOne(t *testing.T) {
 	a := &acct{name: "cr", typ: "cloudrebue", prefix: "+254", limit: 120, batch: 2}
 	c := up(t, []string{"demo"}, a)
 	c.backlog(a, size(60, 35))
-	wire := newWire(t, c.redis)
+	wire := newWire(t, c.Redis)
 	one := c.launch("dispatcher", wire.addr)
 	others := c.dispatchers(2)
-	c.ready(one)
+	c.Ready(one)
 	c.settle()
-	pass(t, time.Second)
+	rig.Pass(t, time.Second)
 	wire.set(false)
-	pass(t, time.Second)
-	from, timers := time.Now(), watchTimers(c.t)
-	pass(t, time.Duration(size(12, 5))*time.Second)
+	rig.Pass(t, time.Second)
+	from, timers := time.Now(), watchTimers(c.T)
+	rig.Pass(t, time.Duration(size(12, 5))*time.Second)
 	to, late := time.Now(), timers.share()
 	a.used(t, "Redis gone for one of 3 dispatchers: the others send", from, to, late)
 	if k := c.owners(from, to); k != len(others) {
@@ -141,9 +147,9 @@ func redisGoneForOne(t *testing.T) {
 		t.Errorf("somebody sends alone although the others have Redis: %+v", s)
 	}
 	wire.set(true)
-	eventually(t, 10*time.Second, "it works again", func() (bool, any) {
+	rig.Eventually(t, 10*time.Second, "it works again", func() (bool, string) {
 		k := c.owners(to, time.Now())
-		return k == 1+len(others), k
+		return k == 1+len(others), fmt.Sprint(k)
 	})
 	a.within(t, a.limit, time.Second)
 	a.agrees(t)
@@ -227,13 +233,13 @@ func throttled(t *testing.T) {
 			t.Fatal(err)
 		}
 		var at time.Time
-		eventually(t, 10*time.Second, "a 429", func() (bool, any) {
+		rig.Eventually(t, 10*time.Second, "a 429", func() (bool, string) {
 			for e := range a.sim.Ledger().Each(a.typ) {
 				if e.Status == 429 && e.Time.After(began) {
 					at = e.Time
 				}
 			}
-			return !at.IsZero(), nil
+			return !at.IsZero(), ""
 		})
 		until := at.Add(3 * time.Second)
 		if form == "date" { // it tells whole seconds
@@ -243,7 +249,7 @@ func throttled(t *testing.T) {
 			}
 		}
 		n := a.requests()
-		eventually(t, 10*time.Second, "sending goes on", func() (bool, any) { return time.Now().After(until) && a.requests() > n+20, a.requests() })
+		rig.Eventually(t, 10*time.Second, "sending goes on", func() (bool, string) { return time.Now().After(until) && a.requests() > n+20, fmt.Sprint(a.requests()) })
 		early, last := 0, time.Duration(0)
 		arrived, _ := a.arrivals()
 		for _, x := range arrived {
@@ -258,7 +264,7 @@ func throttled(t *testing.T) {
 		if err := a.sim.SetFaults(); err != nil {
 			t.Fatal(err)
 		}
-		pass(t, time.Second)
+		rig.Pass(t, time.Second)
 	}
 	a.within(t, a.limit, time.Second)
 }
@@ -274,8 +280,8 @@ func slowGateway(t *testing.T) {
 	c.backlog(a, size(40, 20), priority("bulk"))
 	c.dispatchers(1)
 	c.settle()
-	pass(t, 3*time.Second)
-	from, timers := time.Now(), watchTimers(c.t)
+	rig.Pass(t, 3*time.Second)
+	from, timers := time.Now(), watchTimers(c.T)
 	n := size(100, 30)
 	urgent, _ := c.paced(a, 10, n, func(i int) env {
 		return env{"to": number(ke, 5_000_000+i), "from": "ACME", "text": "Your code", "priority": "high"}

@@ -6,9 +6,6 @@ import (
 	"syscall"
 )
 
-// withParent lets the kernel end a process whose test program is gone.
-func withParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
-
 // eager gives this process, in which the gateways note when a request arrives, the
 // processors before those it judges, where that is permitted: a judge that is late
 // itself would see a burst where there was none.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package strength
+
+func eager() {}
+
+func usual(int) {}
