@@ -249,6 +249,7 @@ func (s Suite) testCheck(t *testing.T, p providers.Provider) {
 		"an empty sender":             func(m *providers.Message) { m.From = "" },
 		"an empty text":               func(m *providers.Message) { m.Text = "" },
 		"a text that renders empty":   func(m *providers.Message) { m.Text, m.Variables = "{{a}}", map[string]string{"a": ""} },
+		"an option that no API has":   func(m *providers.Message) { m.Options = map[string]string{"no_such_option": "x"} },
 		"a placeholder without value": func(m *providers.Message) { m.Text, m.Variables = "{{a}}", map[string]string{} },
 	} {
 		m := s.message(0)
