@@ -11,6 +11,11 @@ import (
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
+// callbackConnections bounds the callers that are connected at once, and with
+// them the memory that a storm of callbacks can take: each has some 20 KiB, and 64
+// more while it sends the largest body.
+const callbackConnections = 8192
+
 // RunCollector runs the program that providers call.
 func RunCollector(ctx context.Context, p cli.Params) error {
 	// Reports are matched by outcomes of the last three days.
@@ -92,7 +97,7 @@ func (k *kit) collector(ctx context.Context) error {
 		return ""
 	})
 	k.add("reports", c.Run, nil)
-	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
+	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Log: k.log, Connections: callbackConnections}).Run, nil)
 	return nil
 }
 

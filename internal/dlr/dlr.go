@@ -99,8 +99,11 @@ type Options struct {
 	Statuses Statuses
 	Accounts []Account
 	Observer Observer // nil: none
-	Log      *slog.Logger
-	Now      func() time.Time
+	// AtOnce is how many callbacks of one account may be read or wait for the bus
+	// at once; the others get 503. Default 2048.
+	AtOnce int
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Collector takes in callbacks and settles messages by them. Several collectors
@@ -128,13 +131,29 @@ type account struct {
 	urls       bool                 // each batch has its own callback URL
 	index      *index               // nil if urls, since the URL says the batch, and if there are no callbacks
 	answers    *answers             // nil if not urls
-	gate       chan struct{}        // callbacks of this account being read or stored
+	gate       gate                 // of callbacks whose URL proves whose they are
+	unproved   gate                 // of those that have to be read first
 }
 
-// atOnce bounds how many callbacks of one account are read or wait for the bus: a
-// storm of one gateway must not take the others' room. What comes beyond it is
-// answered 503 before its body is read.
-const atOnce = 2048
+// gate bounds how many callbacks of one account are read or wait for the bus: a
+// storm of one gateway must not take the others' room, nor somebody who knows no
+// token the room of who does. What comes beyond it is answered 503 before its body
+// is read.
+type gate chan struct{}
+
+// enter reports whether there is room. Who entered leaves.
+func (g gate) enter() bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (g gate) leave() { <-g }
+
+const defaultAtOnce = 2048
 
 // New returns a Collector. It watches the journal, which must not run yet.
 func New(o Options) (*Collector, error) {
@@ -147,13 +166,16 @@ func New(o Options) (*Collector, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.AtOnce == 0 {
+		o.AtOnce = defaultAtOnce
+	}
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
 	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
 	c.batches = newBatches(o.Bus, cachedBytes)
 	for _, in := range o.Accounts {
-		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(chan struct{}, atOnce)}
+		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(gate, o.AtOnce), unproved: make(gate, o.AtOnce)}
 		a.reporter, _ = in.Provider.(providers.Reporter)
 		a.receiver, _ = in.Provider.(providers.Receiver)
 		a.challenger, _ = in.Provider.(providers.Challenger)

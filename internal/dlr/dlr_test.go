@@ -389,7 +389,7 @@ func TestLookUps(t *testing.T) {
 		"p1": {[]providers.Report{{ProviderID: "p1", To: number(1), Status: providers.ReportPending}, delivered(providers.Report{ProviderID: "p1", To: number(2)})}, false},
 	}}}
 	s := slots{make(chan struct{}, 100)}
-	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 100 * time.Millisecond}, limiter: s})
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 300 * time.Millisecond, Every: 100 * time.Millisecond}, limiter: s})
 	in := w.intend(w.queue("E", number(1), number(2)))
 	w.outcome(in, 2, idempotency.Closed, submitted("p1"))
 	w.wantTold("submitted E-0", "submitted E-1", "delivered E-1")

@@ -60,13 +60,15 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request, kind string, me
 		refuse(w, http.StatusNotFound)
 		return
 	}
-	select {
-	case a.gate <- struct{}{}:
-		defer func() { <-a.gate }()
-	default:
+	gate := a.gate
+	if r.PathValue("token") == "" {
+		gate = a.unproved
+	}
+	if !gate.enter() {
 		c.unavailable(w, a)
 		return
 	}
+	defer gate.leave()
 	cb, status := c.read(w, r)
 	if status != 0 {
 		refuse(w, status)

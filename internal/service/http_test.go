@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -212,5 +213,56 @@ func TestPanicIsAnsweredAndNotQuoted(t *testing.T) {
 	}
 	if out := logs.String(); strings.Contains(out, "canary") || !strings.Contains(out, "panicked") || !strings.Contains(out, "http_test.go") {
 		t.Errorf("logged:\n%s", out)
+	}
+}
+
+// A connection more than there may be waits until one has gone.
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Server("x", ln, h, ServerOptions{Connections: 2}).Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	dial := func() (net.Conn, func() error) {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return c, func() error { _, err := c.Read(make([]byte, 1)); return err }
+	}
+	first, read := dial()
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	if _, read := dial(); read() != nil {
+		t.Fatal("the second is not served")
+	}
+	third, read := dial()
+	if err := third.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if read() == nil {
+		t.Fatal("the third is served beside two")
+	}
+	first.Close()
+	if err := third.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(); err != nil {
+		t.Fatalf("the third is not served after the first has gone: %v", err)
 	}
 }

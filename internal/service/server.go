@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // SetupError is what only whoever set the program up can mend: a port in use, a
@@ -46,7 +48,10 @@ type ServerOptions struct {
 	// answer may take. 0: no bound, for bodies and answers that are streams; what
 	// reads them must then have its own.
 	Body, Answer time.Duration
-	Log          *slog.Logger // of the server's own complaints; nil: none
+	// Connections bounds how many are open at once; who comes then waits to be
+	// let in. 0: no bound.
+	Connections int
+	Log         *slog.Logger // of the server's own complaints; nil: none
 }
 
 // Server is the part that serves ln. A stop closes the listener, lets requests
@@ -68,6 +73,9 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 			// Not ctx: requests in flight outlive the order to stop.
 			BaseContext: func(net.Listener) context.Context { return requestScope(ctx) },
+		}
+		if o.Connections > 0 {
+			ln = netutil.LimitListener(ln, o.Connections)
 		}
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(ln) }()
