@@ -12,7 +12,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 # go test, with skipped tests printed loudly; TESTFLAGS=-strict makes them a failure.
 GOTEST := go run ./test/gotest $(TESTFLAGS)
 
-.PHONY: help run build test test-race model e2e strength fuzz bench bench-table cover lint fmt verify images clean
+.PHONY: help run build test test-race model e2e strength fuzz crashes chaos mutations bench bench-table cover lint fmt verify images clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,8 @@ build: ## Build the programs into bin/
 	go build -trimpath -ldflags '-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 test: ## Run all tests; says loudly which were skipped
-	$(GOTEST) -- $$(go list ./... | grep -v -e /test/e2e -e /test/strength)
-	$(GOTEST) -- -count=1 -p 1 ./test/e2e ./test/strength   # they build the programs themselves, which the cache does not see, and judge times
+	$(GOTEST) -- $$(go list ./... | grep -v -e /test/e2e -e /test/strength -e /test/chaos)
+	$(GOTEST) -- -count=1 -p 1 ./test/e2e ./test/strength ./test/chaos   # they build the programs themselves, which the cache does not see, and judge times
 	$(GOTEST) -dir deploy -- -count=1 ./...   # it reads files of the module above, which the cache does not see
 
 test-race: ## Run the tests of concurrent code under the race detector
@@ -41,6 +41,17 @@ e2e: ## Run the end-to-end tests alone, and never from the cache
 
 strength: ## Prove batching, slots, priority and fairness at full size (some minutes)
 	TUMA_STRENGTH=full go test -count=1 -timeout 45m -v -run TestStrength ./test/strength | grep -v '^=== '
+
+PLAIN := grep -vE '^(=== |--- SKIP)'
+crashes: ## Kill a process at each named place, for each policy and gateway (some minutes)
+	go test -count=1 -timeout 60m -v -run 'TestCrashes$$' ./test/chaos -args -full | $(PLAIN)
+
+CHAOS ?=
+chaos: ## Work on an installation under load for five minutes (CHAOS="-duration 10m -seed 7 -nodes 3")
+	go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./test/chaos -args -duration 5m $(CHAOS) | $(PLAIN)
+
+mutations: ## Take protections out one by one: the judge must go red (some minutes)
+	go test -count=1 -timeout 60m -v -run 'TestMutations$$' ./test/chaos -args -full | $(PLAIN)
 
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal pkg | sort | while IFS=: read -r file fn; do \

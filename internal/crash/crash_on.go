@@ -1,10 +1,12 @@
-//go:build crash
+//go:build crash && linux
 
 package crash
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -46,7 +48,7 @@ func due(name string) bool {
 	if _, err := f.WriteString("\n"); err != nil {
 		panic(fmt.Sprintf("crash: %v", err))
 	}
-	info, err := f.Stat()
+	passages, err := f.Seek(0, io.SeekCurrent) // right behind our line, whoever writes beside us
 	if err != nil {
 		panic(fmt.Sprintf("crash: %v", err))
 	}
@@ -56,16 +58,17 @@ func due(name string) bool {
 			panic(fmt.Sprintf("crash: %s: %v", Nth, err))
 		}
 	}
-	return info.Size() == nth
+	return passages == nth
 }
 
 func end() {
-	sig := syscall.SIGKILL
-	if strings.HasSuffix(os.Getenv(Plan), ":stop") {
-		sig = syscall.SIGSTOP
-	}
-	_ = syscall.Kill(syscall.Getpid(), sig)
-	if sig == syscall.SIGKILL {
+	if !strings.HasSuffix(os.Getenv(Plan), ":stop") {
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		select {} // nothing after the place happens
 	}
+	// Sent to this very thread, so that it goes no step further: sent to the process
+	// it would stop some other thread first.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = syscall.Tgkill(syscall.Getpid(), syscall.Gettid(), syscall.SIGSTOP)
 }

@@ -21,6 +21,7 @@ type Entry struct {
 	Path       string      `json:"path"`
 	Whole      bool        `json:"whole"`      // the whole body was read
 	Accepted   bool        `json:"accepted"`   // messages were taken, whatever the client got to see
+	Taken      time.Time   `json:"taken"`      // when they were, by the wall clock; zero: they were not
 	Sandbox    bool        `json:"sandbox"`    // taken for show: nothing is sent
 	Status     int         `json:"status"`     // answered; 0: none (reset, hang, or not answered yet)
 	Cut        bool        `json:"cut"`        // the answer's body was cut
@@ -44,7 +45,7 @@ type Recipient struct {
 
 type entry struct {
 	seq                      uint64
-	at                       time.Duration
+	at, taken                time.Duration
 	typ, method, path        string
 	whole, done, sandbox     bool
 	cut                      bool
@@ -108,7 +109,7 @@ func (l *Ledger) arrive(typ string, r *http.Request) (*entry, time.Duration, rat
 func (l *Ledger) accepted(e *entry, b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.batch = b
+	e.batch, e.taken = b, l.now().Sub(l.start)
 	for i := range b.recipients {
 		if b.recipients[i].refused == "" {
 			e.acceptedCount++
@@ -155,6 +156,9 @@ func (l *Ledger) view(e *entry) Entry {
 	v := Entry{Seq: e.seq, MonoNS: int64(e.at), Time: l.start.Add(e.at).UTC(), Type: e.typ, Method: e.method, Path: e.path,
 		Whole: e.whole, Accepted: e.batch != nil && e.acceptedCount > 0, Sandbox: e.sandbox, Status: e.status, Cut: e.cut,
 		Reason: e.reason, Faults: e.faults}
+	if v.Accepted {
+		v.Taken = l.start.Add(e.taken).UTC()
+	}
 	if b := e.batch; b != nil {
 		v.Batch, v.Size = l.gates[e.typ].batchID(b), len(b.recipients)
 		v.Recipients = make([]Recipient, len(b.recipients))

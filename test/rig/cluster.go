@@ -145,7 +145,7 @@ func (s Settings) Routing() string {
 // StartNATS starts the server; its store outlives it.
 func (c *Cluster) StartNATS() *Process {
 	c.T.Helper()
-	c.NATSServer = c.Rig.StartNATS(c.T, c.Dir, c.NATS)
+	c.NATSServer = c.Rig.StartNATS(c.T, NATS{Dir: c.Dir, Addr: c.NATS})
 	return c.NATSServer
 }
 

@@ -69,7 +69,7 @@ func (n *Node) Readyz() (int, Health) {
 func (c *Cluster) Ready(nodes ...*Node) {
 	c.T.Helper()
 	for _, n := range nodes {
-		Eventually(c.T, 20*time.Second, n.Name+" ready", func() (bool, string) {
+		Eventually(c.T, time.Minute, n.Name+" ready", func() (bool, string) {
 			if !n.Alive() {
 				c.T.Fatalf("%s has ended\n%s", n.Name, Tail(n.Log, 20))
 			}

@@ -15,19 +15,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// StartNATS starts one server that fsyncs every write; its store outlives it. Each
-// of more is a line of its configuration.
-func (r *Rig) StartNATS(t testing.TB, dir, addr string, more ...string) *Process {
+// NATS says how to start one server. Its store outlives it.
+type NATS struct {
+	Name string // of the server; empty: it has none
+	Dir  string
+	Addr string
+	More []string // lines of its configuration
+	Room string   // for files, as in 64MB; empty: as much as there is
+}
+
+// StartNATS starts a server that fsyncs every write.
+func (r *Rig) StartNATS(t testing.TB, n NATS) *Process {
 	t.Helper()
-	_, port, _ := net.SplitHostPort(addr)
-	conf := Write(t, filepath.Join(dir, "nats-"+port+".conf"), fmt.Sprintf(`host: 127.0.0.1
-port: %s
-max_payload: 8MB
-jetstream { store_dir: %q, sync_interval: always }
-%s
-`, port, filepath.Join(dir, "nats-"+port), strings.Join(more, "\n")))
-	p := Start(t, Command{Name: "nats-server", Path: r.Program("nats-server"), Dir: dir, Args: []string{"-c", conf}})
-	Answers(t, p, addr)
+	_, port, _ := net.SplitHostPort(n.Addr)
+	lines := []string{"host: 127.0.0.1", "port: " + port, "max_payload: 8MB"}
+	store := fmt.Sprintf("store_dir: %q, sync_interval: always", filepath.Join(n.Dir, "nats-"+port))
+	if n.Room != "" {
+		store += ", max_file_store: " + n.Room
+	}
+	lines = append(lines, "jetstream { "+store+" }")
+	if n.Name != "" {
+		lines = append(lines, "server_name: "+n.Name)
+	}
+	conf := Write(t, filepath.Join(n.Dir, "nats-"+port+".conf"), strings.Join(append(lines, n.More...), "\n")+"\n")
+	p := Start(t, Command{Name: "nats-server", Path: r.Program("nats-server"), Dir: n.Dir, Args: []string{"-c", conf}})
+	Answers(t, p, n.Addr)
 	return p
 }
 
