@@ -1,10 +1,6 @@
 package simulator
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -39,12 +35,12 @@ func (h *bulkHooks) add(url string, events []string) bulkHook {
 	return hook
 }
 
-// active returns where delivery reports go: the first endpoint that wants them.
-func (h *bulkHooks) active() string {
+// active returns where an event goes: to the first endpoint that wants it.
+func (h *bulkHooks) active(event string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, hook := range h.hooks {
-		if hook.Active && slices.Contains(hook.Events, "dlr") {
+		if hook.Active && slices.Contains(hook.Events, event) {
 			return hook.URL
 		}
 	}
@@ -75,6 +71,11 @@ func (h *bulkHooks) answer(g *bulkSMSRates, c *call, id string) reply {
 		if in.URL != nil && !webURL(*in.URL) {
 			return g.invalid(c, "url")
 		}
+		for _, e := range in.Events {
+			if e != "dlr" && !slices.Contains(bulkEvents, e) {
+				return g.invalid(c, "events")
+			}
+		}
 	}
 	switch {
 	case id == "" && c.req.Method == http.MethodGet:
@@ -85,7 +86,10 @@ func (h *bulkHooks) answer(g *bulkSMSRates, c *call, id string) reply {
 		if in.URL == nil || len(in.Events) == 0 {
 			return g.invalid(c, "url and events are required")
 		}
-		return g.ok(c, map[string]any{"data": h.add(*in.URL, in.Events)})
+		return g.ok(c, map[string]any{"data": struct {
+			bulkHook
+			Secret string `json:"secret"`
+		}{h.add(*in.URL, in.Events), g.sim.credential(BulkSMSRates, "webhook_secret")}})
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -111,7 +115,7 @@ func (h *bulkHooks) answer(g *bulkSMSRates, c *call, id string) reply {
 	return g.notFound(c)
 }
 
-func (g *bulkSMSRates) callback(message) string { return g.hooks.active() }
+func (g *bulkSMSRates) callback(message) string { return g.hooks.active("dlr") }
 
 // retries: "Delays: 5s → 30s → 300s", read as three attempts after the first.
 func (g *bulkSMSRates) retries() []time.Duration {
@@ -131,6 +135,9 @@ func (g *bulkSMSRates) report(m message, w word, url string) delivery {
 		ClientRef   string `json:"client_ref,omitempty"`
 	}
 	now := g.sim.wall(g.sim.since())
+	if at, canceled := g.campaigns.clock(m.b, g.sim.since()); canceled && m.phase(at) != final {
+		w = undelivered
+	}
 	event, d := "message.delivered", data{MessageID: g.id(m), Destination: e164(m.r().number), Carrier: "DELIVRD"}
 	switch w {
 	case undelivered:
@@ -146,19 +153,5 @@ func (g *bulkSMSRates) report(m message, w word, url string) delivery {
 		d.ClientRef = m.b.ref
 	}
 	id := uuid("webhook", g.sim.seed+uint64(w), m.n())
-	body, _ := json.Marshal(struct {
-		ID        string `json:"id"`
-		Event     string `json:"event"`
-		CreatedAt string `json:"created_at"`
-		Data      data   `json:"data"`
-	}{id, event, now.Format(time.RFC3339), d})
-	stamp := strconv.FormatInt(now.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(g.sim.credential(BulkSMSRates, "webhook_secret")))
-	mac.Write([]byte(stamp + "."))
-	mac.Write(body)
-	out := jsonDelivery(url, body)
-	out.header.Set("X-Webhook-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
-	out.header.Set("X-Webhook-Id", "wh_evt_"+id)
-	out.header.Set("X-Webhook-Timestamp", stamp)
-	return out
+	return g.signed(url, id, event, d)
 }

@@ -60,7 +60,12 @@ func (g *bulkSMSRates) view(m message) bulkView {
 
 // word is the log's status: queued, sent, delivered, failed, expired.
 func (g *bulkSMSRates) word(m message) string {
-	switch m.phase(g.sim.since()) {
+	at, canceled := g.campaigns.clock(m.b, g.sim.since())
+	phase := m.phase(at)
+	if canceled && phase != final {
+		return "failed"
+	}
+	switch phase {
 	case scheduled, pending:
 		return "queued"
 	case sent:
@@ -81,7 +86,7 @@ func (g *bulkSMSRates) word(m message) string {
 func (g *bulkSMSRates) status(c *call, id string) reply {
 	n, ok := number(BulkSMSRates, g.sim.seed, id)
 	m, found := g.shelf.find(n)
-	if !ok || !found {
+	if !ok || !found || m.b.channel != "" {
 		return g.notFound(c)
 	}
 	type event struct {
@@ -97,32 +102,6 @@ func (g *bulkSMSRates) status(c *call, id string) reply {
 		bulkView
 		Events []event `json:"events"`
 	}{v, events}})
-}
-
-// campaign serves GET /campaigns/{id} for the batches of /sms/bulk.
-func (g *bulkSMSRates) campaign(c *call, id string) reply {
-	index, ok := number("bulksmsrates-batch", g.sim.seed, id)
-	b, found := g.shelf.batch(index)
-	if !ok || !found {
-		return g.notFound(c)
-	}
-	counts := map[string]int{}
-	for i := range b.recipients {
-		if b.recipients[i].refused != "" {
-			counts["rejected"]++
-			continue
-		}
-		counts[g.word(message{b, i})]++
-	}
-	status := "completed"
-	if counts["queued"]+counts["sent"] > 0 {
-		status = "sending"
-	}
-	return g.ok(c, map[string]any{"data": map[string]any{
-		"id": id, "status": status, "client_ref": b.ref, "created_at": g.sim.wall(b.at).Format(time.RFC3339),
-		"total": len(b.recipients), "rejected": counts["rejected"], "queued": counts["queued"], "sent": counts["sent"],
-		"delivered": counts["delivered"], "failed": counts["failed"], "expired": counts["expired"],
-	}})
 }
 
 // cachedReport serves GET /reports/…; only answers that are well are cached.
@@ -220,7 +199,7 @@ func (g *bulkSMSRates) filter(c *call) (f bulkFilter, problem string) {
 }
 
 func (f *bulkFilter) matches(g *bulkSMSRates, m message, created time.Time) bool {
-	return m.r().refused == "" &&
+	return m.r().refused == "" && m.b.channel == "" &&
 		(f.destination == "" || f.destination == e164(m.r().number)) &&
 		(f.from.IsZero() || !created.Before(f.from)) && (f.to.IsZero() || !created.After(f.to)) &&
 		(f.campaign == "" || f.campaign == g.batchID(m.b)) &&

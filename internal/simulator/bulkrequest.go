@@ -6,6 +6,12 @@ import (
 	"time"
 )
 
+// The one text that is kept for template_id: the document's example of a template.
+const (
+	bulkSavedTemplate = "550e8400-e29b-41d4-a716-446655440000"
+	bulkSavedText     = "Hi {{name}}, code: {{code}}"
+)
+
 // bulkCommon is what single and bulk sends share.
 type bulkCommon struct {
 	From      *string `json:"from"`
@@ -25,8 +31,8 @@ type bulkTo struct {
 // check judges the common fields; ok is true when all is well.
 func (g *bulkSMSRates) check(c *call, in *bulkCommon, b *batch) (rep reply, ok bool) {
 	switch {
-	case in.Template != nil:
-		return g.notFound(c), false // no template is ever saved here
+	case in.Template != nil && *in.Template != bulkSavedTemplate:
+		return g.notFound(c), false
 	case in.From == nil || in.Body == nil || *in.Body == "":
 		return g.invalid(c, "from and body are required"), false
 	case !bulkSender(*in.From):
@@ -62,17 +68,20 @@ func bulkSender(s string) bool {
 
 // recipient makes one recipient; a text that lacks a value is refused, while a
 // text without any variables is taken as typed.
-func (in *bulkCommon) recipient(c *call, to bulkTo) recipient {
+func (in *bulkCommon) recipient(g *bulkSMSRates, c *call, to bulkTo) recipient {
 	r := recipient{from: *in.From, text: *in.Body}
+	if in.Template != nil {
+		r.text = bulkSavedText
+	}
 	n, ok := digits(*to.To)
 	if !ok || !strings.HasPrefix(*to.To, "+") {
 		r.refused = refusedInvalid
 		return r
 	}
-	r.number, r.refused = n, c.refusal(n)
+	r.number, r.refused = n, g.refusal(c, n)
 	if to.Variables != nil {
 		var missing string
-		if r.text, missing = fill(*in.Body, to.Variables); missing != "" && r.refused == "" {
+		if r.text, missing = fill(r.text, to.Variables); missing != "" && r.refused == "" {
 			r.refused = "missing_variable"
 		}
 	}

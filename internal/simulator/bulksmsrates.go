@@ -5,15 +5,23 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
-// bulkSMSRates plays the BulkSMSRates API: sending, look-ups, balance, webhooks.
+// bulkSMSRates plays the BulkSMSRates API: log-in, sending, campaigns, WhatsApp,
+// look-ups, balance, webhooks.
 type bulkSMSRates struct {
-	sim     *Simulator
-	shelf   shelf
-	hooks   bulkHooks
-	reports bulkReports
+	sim       *Simulator
+	shelf     shelf
+	auth      bulkAuth
+	hooks     bulkHooks
+	reports   bulkReports
+	campaigns bulkCampaigns
+	templates bulkTemplates
+	senders   bulkSenders
+	out       bulkOut
+	told      atomic.Uint64 // events and inbound messages, for their ids
 }
 
 const (
@@ -27,6 +35,7 @@ const (
 func newBulkSMSRates(s *Simulator) *bulkSMSRates {
 	g := &bulkSMSRates{sim: s}
 	g.hooks = bulkHooks{sim: s}
+	g.templates = newBulkTemplates()
 	if url := s.opts.Callbacks[BulkSMSRates]; url != "" {
 		g.hooks.add(url, []string{"dlr"})
 	}
@@ -74,17 +83,27 @@ func (g *bulkSMSRates) ok(c *call, v any) reply { return g.decorate(c, jsonReply
 
 func (g *bulkSMSRates) answer(c *call) reply {
 	h := c.req.Header
-	if h.Get("X-API-Key") != g.sim.credential(BulkSMSRates, "api_key") || h.Get("X-API-Secret") != g.sim.credential(BulkSMSRates, "api_secret") {
-		return g.errorReply(c, http.StatusUnauthorized, "UNAUTHORIZED", "Missing, invalid, or expired credentials", nil)
-	}
-	if c.req.Method != http.MethodGet && len(c.body) > 0 && contentType(c.req) != "application/json" {
+	route, id, _ := strings.Cut(strings.TrimPrefix(c.op, "/"), "/")
+	switch {
+	case route == "auth" && c.req.Method == http.MethodPost:
+		return g.auth.answer(g, c, id)
+	case c.req.Method == http.MethodGet && c.op == "/whatsapp/webhook": // who asks proves itself by its token
+		return g.hubCheck(c)
+	case !g.auth.known(g, c):
+		return g.unknown(c)
+	case c.req.Method != http.MethodGet && len(c.body) > 0 && contentType(c.req) != "application/json":
 		return g.invalid(c, "Content-Type must be application/json")
 	}
 	sandbox := h.Get("X-Sandbox") == "true" || strings.HasPrefix(h.Get("X-API-Key"), "bsms_test_")
 	if !sandbox && strings.HasPrefix(c.req.URL.Path, "/bulksmsrates/api/") {
 		return g.notFound(c)
 	}
-	route, id, _ := strings.Cut(strings.TrimPrefix(c.op, "/"), "/")
+	switch route {
+	case "campaigns":
+		return g.campaign(c, id)
+	case "whatsapp":
+		return g.whatsApp(c, id)
+	}
 	switch c.req.Method + " " + route {
 	case "POST sms":
 		switch {
@@ -96,25 +115,81 @@ func (g *bulkSMSRates) answer(c *call) reply {
 			return g.bulk(c, sandbox)
 		}
 	case "GET sandbox":
-		return g.ok(c, map[string]any{"data": map[string]bool{"reset": true}})
+		if id == "reset" && sandbox {
+			return g.ok(c, map[string]any{"data": map[string]bool{"reset": true}})
+		}
 	case "GET sms":
 		if id == "" {
 			return g.list(c)
 		}
 		return g.status(c, id)
-	case "GET campaigns":
-		return g.campaign(c, id)
 	case "GET reports":
 		return g.cachedReport(c, id)
-	case "GET billing":
-		if id == "balance" {
-			return g.balance(c)
+	case "GET contacts":
+		if id == "" {
+			return g.out.contacts(g, c)
+		}
+	case "GET auth":
+		if id == "me" {
+			return g.ok(c, map[string]any{"data": map[string]string{"email": g.sim.credential(BulkSMSRates, "email")}})
 		}
 	}
+	return g.account(c)
+}
+
+// account serves what is about the account itself.
+func (g *bulkSMSRates) account(c *call) reply {
 	if hook, ok := strings.CutPrefix(c.op, "/settings/webhooks"); ok {
 		return g.hooks.answer(g, c, strings.TrimPrefix(hook, "/"))
 	}
+	switch c.req.Method + " " + c.op {
+	case "GET /billing/balance":
+		return g.balance(c)
+	case "GET /billing/usage":
+		n := 0
+		for _, b := range g.shelf.all() {
+			for i := range b.recipients {
+				if r := &b.recipients[i]; r.refused == "" {
+					n += segments(r.text)
+				}
+			}
+		}
+		return g.ok(c, map[string]any{"data": map[string]any{"segments": n, "cost": n * bulkCost, "currency": "GBP"}})
+	case "GET /settings/sender-ids", "POST /settings/sender-ids":
+		return g.senders.answer(g, c)
+	}
 	return g.notFound(c)
+}
+
+// refusal says why number is refused by itself.
+func (g *bulkSMSRates) refusal(c *call, number uint64) string {
+	if why := c.refusal(number); why != "" || !g.out.has(number) {
+		return why
+	}
+	return refusedOptOut
+}
+
+// refusedAlone is the answer for a request of one recipient that is refused.
+func (g *bulkSMSRates) refusedAlone(c *call, r recipient) (rep reply, refused bool) {
+	switch r.refused {
+	case "":
+		return reply{}, false
+	case refusedInvalid:
+		return g.errorReply(c, http.StatusBadRequest, "INVALID_PHONE_NUMBER", "Destination is not a valid E.164 number", nil), true
+	case refusedOptOut:
+		return g.errorReply(c, http.StatusUnprocessableEntity, "OPT_OUT", "Recipient has opted out of receiving messages", nil), true
+	case refusedBlacklist:
+		return g.errorReply(c, http.StatusUnprocessableEntity, "BLACKLISTED", "Destination number is blacklisted", nil), true
+	case refusedUnnamed:
+		return g.invalid(c, "The request was not valid"), true
+	}
+	return g.invalid(c, r.refused), true
+}
+
+// take takes a batch, with all that comes of it.
+func (g *bulkSMSRates) take(c *call, b *batch) {
+	c.accept(&g.shelf, b)
+	g.aftermath(b)
 }
 
 func (g *bulkSMSRates) send(c *call) reply {
@@ -132,26 +207,16 @@ func (g *bulkSMSRates) send(c *call) reply {
 	if rep, ok := g.check(c, &in.bulkCommon, b); !ok {
 		return rep
 	}
-	r := in.recipient(c, in.bulkTo)
+	r := in.recipient(g, c, in.bulkTo)
 	b.recipients = []recipient{r}
 	n := segments(r.text)
-	switch r.refused {
-	case refusedInvalid:
-		return g.errorReply(c, http.StatusBadRequest, "INVALID_PHONE_NUMBER", "Destination is not a valid E.164 number", nil)
-	case refusedOptOut:
-		return g.errorReply(c, http.StatusUnprocessableEntity, "OPT_OUT", "Recipient has opted out of receiving messages", nil)
-	case refusedBlacklist:
-		return g.errorReply(c, http.StatusUnprocessableEntity, "BLACKLISTED", "Destination number is blacklisted", nil)
-	case refusedUnnamed:
-		return g.invalid(c, "The request was not valid")
-	case "":
-	default:
-		return g.invalid(c, r.refused)
+	if rep, refused := g.refusedAlone(c, r); refused {
+		return rep
 	}
 	if c.faults.moods[faultBalance] {
 		return g.broke(c, n)
 	}
-	c.accept(&g.shelf, b)
+	g.take(c, b)
 	id := g.id(message{b, 0})
 	return g.ok(c, struct {
 		ID         string  `json:"id"`
@@ -188,7 +253,7 @@ func (g *bulkSMSRates) bulk(c *call, sandbox bool) reply {
 		if to.To == nil {
 			return g.invalid(c, "recipients: to is required")
 		}
-		r := in.recipient(c, to)
+		r := in.recipient(g, c, to)
 		if r.refused == refusedUnnamed {
 			return g.invalid(c, "The request was not valid")
 		}
@@ -206,7 +271,7 @@ func (g *bulkSMSRates) bulk(c *call, sandbox bool) reply {
 		g.sim.ledger.sandbox(c.entry)
 		id = uuid("sandbox", g.sim.seed, c.entry.seq)
 	} else {
-		c.accept(&g.shelf, b)
+		g.take(c, b)
 		id = g.batchID(b)
 	}
 	return g.ok(c, map[string]any{"data": struct {
@@ -263,10 +328,15 @@ func (g *bulkSMSRates) failure(c *call, status int) reply {
 func (g *bulkSMSRates) id(m message) string { return uuid(BulkSMSRates, g.sim.seed, m.n()) }
 
 func (g *bulkSMSRates) batchID(b *batch) string {
+	if b.id != "" {
+		return b.id
+	}
 	return uuid("bulksmsrates-batch", g.sim.seed, b.index)
 }
 
 func (g *bulkSMSRates) forget() {
 	g.shelf.clear()
 	g.reports.forget()
+	g.campaigns.forget()
+	g.out.forget()
 }

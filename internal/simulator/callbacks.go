@@ -30,9 +30,10 @@ type dueReport struct {
 	typ   string
 	m     message
 	word  word
-	sent  *delivery  // nil before the first attempt
-	tries int        // attempts that failed
-	then  *dueReport // follows when this one is done or given up, so that the two keep their order
+	sent  *delivery        // nil before the first attempt
+	tries int              // attempts that failed
+	event func() *delivery // of what is no report on m, though it may wait for it; nil: it is one
+	then  *dueReport       // follows when this one is done or given up, so that the two keep their order
 }
 
 type reportHeap []*dueReport
@@ -166,18 +167,40 @@ func (q *reporter) feed(ctx context.Context, work chan<- *dueReport) {
 	}
 }
 
+// holder is a gateway that can hold messages back after it took them.
+type holder interface {
+	wait(m message) time.Duration // how much longer; 0: none
+}
+
+// build makes the callback; nil: there is nowhere to send it.
+func (d *dueReport) build(g gateway) *delivery {
+	if d.event != nil {
+		return d.event()
+	}
+	url := g.callback(d.m)
+	if url == "" {
+		return nil
+	}
+	made := g.report(d.m, d.word, url)
+	return &made
+}
+
 // attempt sends one report once, and plans the next attempt if it failed.
 func (q *reporter) attempt(ctx context.Context, d *dueReport) {
 	g := q.sim.gateways[d.typ]
+	if h, ok := g.(holder); ok && d.sent == nil && len(d.m.b.recipients) > 0 {
+		if wait := h.wait(d.m); wait > 0 {
+			d.at = q.sim.since() + wait
+			q.add(d)
+			return
+		}
+	}
 	if d.sent == nil {
-		url := g.callback(d.m)
-		if url == "" {
+		if d.sent = d.build(g); d.sent == nil {
 			q.sim.ledger.report(d.typ, func(c *ReportCounts) { c.GivenUp++ })
 			q.follow(d)
 			return
 		}
-		made := g.report(d.m, d.word, url)
-		d.sent = &made
 	}
 	status, _, err := q.send(ctx, d.sent, 0)
 	if ctx.Err() != nil {

@@ -17,6 +17,7 @@ func (s *Simulator) control() http.Handler {
 	mux.HandleFunc("GET /_sim/ledger", s.getLedger)
 	mux.HandleFunc("GET /_sim/summary", s.getSummary)
 	mux.HandleFunc("POST /_sim/inbound", s.inbound.serve)
+	mux.HandleFunc("POST /_sim/bulksmsrates/{what}", s.gateways[BulkSMSRates].(*bulkSMSRates).control)
 	mux.HandleFunc("POST /_sim/reset", func(w http.ResponseWriter, _ *http.Request) {
 		s.Reset()
 		w.WriteHeader(http.StatusNoContent)
@@ -56,6 +57,15 @@ func (s *Simulator) postFaults(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, s.faults.list())
+}
+
+// readControl reads a control route's body.
+func readControl(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	return strictJSON(body, v)
 }
 
 func typeOf(r *http.Request) (string, error) {

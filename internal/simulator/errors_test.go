@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 		{"bulksmsrates body missing", bulkSend(`{"recipients":[{"to":"+447700900001"}],"from":"A"}`), 400, "VALIDATION_ERROR"},
 		{"bulksmsrates too long", bulkSend(`{"recipients":[{"to":"+447700900001"}],"from":"A","body":"` + strings.Repeat("x", 1601) + `"}`), 400, "MESSAGE_TOO_LONG"},
 		{"bulksmsrates far future", bulkSend(`{"recipients":[{"to":"+447700900001"}],"from":"A","body":"x","scheduled_at":"2099-01-01T00:00:00Z"}`), 400, "VALIDATION_ERROR"},
-		{"bulksmsrates template", bulkSend(`{"recipients":[{"to":"+447700900001"}],"from":"A","template_id":"550e8400-e29b-41d4-a716-446655440000"}`), 404, "NOT_FOUND"},
+		{"bulksmsrates template", bulkSend(`{"recipients":[{"to":"+447700900001"}],"from":"A","body":"x","template_id":"550e8400-e29b-41d4-a716-446655440001"}`), 404, "NOT_FOUND"},
 		{"bulksmsrates number", single(`{"to":"447700900001","from":"A","body":"x"}`), 400, "INVALID_PHONE_NUMBER"},
 		{"bulksmsrates variable", single(`{"to":"+447700900001","from":"A","body":"{{a}}","variables":{"b":"x"}}`), 400, "VALIDATION_ERROR"},
 		{"bulksmsrates opted out", single(`{"to":"+447799990006","from":"A","body":"x"}`), 422, "OPT_OUT"},

@@ -39,8 +39,9 @@ type Recipient struct {
 	Text     string `json:"text"` // final, variables filled in
 	Ref      string `json:"ref"`  // correlator or client_ref
 	Callback string `json:"callback"`
-	ID       string `json:"id"`      // the gateway's id
-	Refused  string `json:"refused"` // why this one alone was refused; empty: taken
+	Channel  string `json:"channel,omitempty"` // empty: SMS
+	ID       string `json:"id"`                // the gateway's id
+	Refused  string `json:"refused"`           // why this one alone was refused; empty: taken
 }
 
 type entry struct {
@@ -171,7 +172,7 @@ func (l *Ledger) view(e *entry) Entry {
 
 func (l *Ledger) recipient(typ string, m message) Recipient {
 	r := m.r()
-	v := Recipient{From: r.from, Text: r.text, Ref: strings.Trim(r.ref, `"`), Callback: r.callback, Refused: r.refused}
+	v := Recipient{From: r.from, Text: r.text, Ref: strings.Trim(r.ref, `"`), Callback: r.callback, Channel: m.b.channel, Refused: r.refused}
 	if r.number != 0 {
 		v.To = e164(r.number)
 	}

@@ -39,7 +39,7 @@ type plan struct {
 }
 
 // magicBase: a number is magic when its last seven digits are 9990001 to
-// 9990013. Fewer digits would hit the documents' own examples (+447700900001)
+// 9990013; BulkSMSRates knows some more (bulkevents.go). Fewer digits would hit the documents' own examples (+447700900001)
 // and every list of numbers that counts upwards.
 const magicBase = 9990000
 

@@ -22,6 +22,7 @@ type batch struct {
 	id         string // the request's id, where it is not made from index
 	ref        string // client_ref, where it is the batch's
 	noRef      bool   // the reports keep the client_ref to themselves
+	channel    string // empty: SMS
 	oneID      bool   // all recipients share the first one's id
 	at, sendAt time.Duration
 	recipients []recipient

@@ -70,9 +70,10 @@ type Options struct {
 // defaults to, by type.
 func DemoCredentials() map[string]map[string]string {
 	return map[string]map[string]string{
-		CloudRebue:   {"token": "demo-cloudrebue-token"},
-		SMSBox:       {"api_key": "demo-smsbox-key", "api_secret": "demo-smsbox-secret"},
-		BulkSMSRates: {"api_key": "bsms_live_demo", "api_secret": "sk_live_demo", "webhook_secret": "demo-webhook-secret"},
+		CloudRebue: {"token": "demo-cloudrebue-token"},
+		SMSBox:     {"api_key": "demo-smsbox-key", "api_secret": "demo-smsbox-secret"},
+		BulkSMSRates: {"api_key": "bsms_live_demo", "api_secret": "sk_live_demo", "webhook_secret": "demo-webhook-secret",
+			"email": "demo@example.com", "password": "demo-password", "verify_token": "demo-verify-token"},
 		DigitalServices: {"api_key": "demo-dsc-key", "username": "demo", "password": "demo-dsc-password",
 			"dlr_username": "demo-dlr", "dlr_password": "demo-dlr-password"},
 		SMSScheduler: {"token": "demo-smsscheduler-token"},

@@ -52,7 +52,13 @@ func (w *window) arrive(now time.Duration, wall time.Time) rateView {
 	if v.over = w.admitted.within(now, time.Second); !v.over {
 		w.admitted.push(now)
 	}
-	v.remaining = w.limit - w.admitted.recent(now, time.Second)
+	// What an answer tells is the token bucket of the BulkSMSRates document, the only
+	// one that tells anything: the strictest reading would call every request at full
+	// speed the last one.
+	v.remaining = max(int(w.tokens), 0)
+	if v.over {
+		v.remaining = 0
+	}
 	return v
 }
 
