@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -321,11 +320,7 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 	rec := idempotency.Record{Kind: idempotency.Outcome, Account: a.o.Name, Intent: t.seq, Runs: t.runs(vs)}
 	class, _ := overall(results, err)
 	rec.Class = class.String()
-	data, merr := json.Marshal(detail)
-	if merr != nil {
-		a.d.Log.Error("outcome detail", "account", a.o.Name, "error", merr)
-	}
-	rec.Detail = data
+	rec.Detail = detail.Append(nil)
 	seq, effect, aerr := a.persist(ctx, rec)
 	if aerr != nil { // the messages come again and others call them uncertain
 		a.d.Log.Error("outcome not recorded", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), t.seq), "messages", len(t.items), "error", aerr)

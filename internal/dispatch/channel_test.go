@@ -48,7 +48,11 @@ func TestEachWhatsAppMessageIsAskedForItsGroup(t *testing.T) {
 			h.p.Messages = append(h.p.Messages, envelope.Message{Index: i})
 			items = append(items, item{h, int32(i)})
 		}
-		groups := a.groups(h, items)
+		(&lane{a: a}).name(h, items)
+		var groups []string
+		for _, it := range items {
+			groups = append(groups, it.group())
+		}
 		slices.Sort(groups)
 		if got := len(slices.Compact(groups)); got != want {
 			t.Errorf("channel %q: %d groups, want %d", channel, got, want)

@@ -129,7 +129,7 @@ func (p *picker) pick(l *lane, b *batch) {
 			b.expired = append(b.expired, it)
 			continue
 		}
-		group, to := it.h.groups[it.i], it.msg().To
+		group, to := it.group(), it.msg().To
 		if _, twice := p.numbers[to]; twice || (p.started && group != p.group) {
 			keep = append(keep, it)
 			continue

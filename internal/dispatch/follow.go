@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
+	"slices"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -26,6 +26,11 @@ const (
 func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journal.OutcomeDetail) {
 	a := t.a
 	t.tellOptOuts(ctx)
+	if !slices.ContainsFunc(vs, func(v verdict) bool { return v.then != done }) { // nearly always
+		a.told.mark(seq)
+		a.finished(t.items)
+		return
+	}
 	by, why := map[action][]item{}, map[item]journal.MessageResult{}
 	for i, v := range vs {
 		by[v.then] = append(by[v.then], t.items[i])

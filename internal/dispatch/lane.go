@@ -23,10 +23,15 @@ type lane struct {
 
 	// Guarded by account.mu.
 	items  []item
-	used   float64            // requests that it has had, or its shares of them
-	held   map[*held]struct{} // pieces handed out to us and not settled
-	behind int                // pieces that were in the queue behind the last one that came
-	grew   time.Time          // when the pool last grew
+	used   float64   // requests that it has had, or its shares of them
+	held   []*held   // pieces handed out to us and not settled, in no order
+	behind int       // pieces that were in the queue behind the last one that came
+	grew   time.Time // when the pool last grew
+
+	// The reader's own, made once.
+	keys  []idempotency.Key
+	free  []item
+	group string // of the last message
 }
 
 // held is one piece that the queue handed out to us.
@@ -35,9 +40,11 @@ type held struct {
 	msg    *bus.Msg
 	p      envelope.Piece
 	origin envelope.Origin
-	groups []string // of each message: what may share a request
+	group  string   // what may share a request
+	groups []string // of each message, where they differ
 
 	// Guarded by account.mu.
+	place   int  // in lane.held
 	left    int  // messages that this process still has to deal with
 	flying  int  // of these, in a request
 	foreign bool // some messages are someone else's right now: hand it back at the end
@@ -50,6 +57,14 @@ type item struct {
 }
 
 func (it item) msg() *envelope.Message { return &it.h.p.Messages[it.i] }
+
+// group is what the message may share a request with.
+func (it item) group() string {
+	if it.h.groups != nil {
+		return it.h.groups[it.i]
+	}
+	return it.h.group
+}
 
 func (it item) key() idempotency.Key {
 	o := it.h.origin
@@ -84,7 +99,23 @@ func (it item) as(id string) providers.Message {
 }
 
 func newLane(a *account, p envelope.Priority, tenant string) *lane {
-	return &lane{a: a, priority: p, tenant: tenant, room: make(chan struct{}, 1), held: map[*held]struct{}{}}
+	return &lane{a: a, priority: p, tenant: tenant, room: make(chan struct{}, 1)}
+}
+
+// hold adds a piece to those that are held. Callers hold account.mu.
+func (l *lane) hold(h *held) {
+	h.place = len(l.held)
+	l.held = append(l.held, h)
+}
+
+// release takes a piece off those that are held: the last one moves to its place.
+// Callers hold account.mu.
+func (l *lane) release(h *held) {
+	last := len(l.held) - 1
+	l.held[h.place] = l.held[last]
+	l.held[h.place].place = h.place
+	l.held[last] = nil
+	l.held = l.held[:last]
 }
 
 // consumer is the name of the lane's durable consumer.
@@ -209,6 +240,9 @@ func (a *account) ahead() int {
 	if a.o.MessageRate > 0 && (n == 0 || n > a.o.MessageRate) {
 		n = a.o.MessageRate
 	}
+	if n == 0 { // no limit is known
+		return max(a.o.BatchSize, pooled)
+	}
 	return max(a.o.BatchSize, int(n/2))
 }
 
@@ -238,19 +272,19 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 		l.a.poison(ctx, m, err)
 		return 1
 	}
-	h.place()
+	h.locate()
 	free := l.a.screen(ctx, h)
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)
 	}
 	crash.At("dispatch.after-fetch")
-	h.groups = l.a.groups(h, free)
+	l.name(h, free)
 	a := l.a
 	a.mu.Lock()
 	first := len(l.items) == 0
 	l.behind, l.grew = int(m.Pending), a.d.Now()
 	if h.left = len(free); h.left > 0 {
-		l.held[h] = struct{}{}
+		l.hold(h)
 		l.items = append(l.items, free...)
 		if l.priority == envelope.High && a.hasten != nil {
 			a.hasten(errUrgent)
@@ -266,25 +300,33 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 	return len(h.p.Messages)
 }
 
-// place sets where the submission was first stored.
-func (h *held) place() {
+// locate sets where the submission was first stored.
+func (h *held) locate() {
 	if h.origin = (envelope.Origin{Stream: h.msg.Stream, Epoch: h.msg.Epoch, Seq: h.msg.Seq}); h.p.Origin != nil {
 		h.origin = *h.p.Origin
 	}
 }
 
-// groups are the group keys of a piece's messages. Those of one SMS without a
+// name sets the group keys of a piece's messages. Those of one SMS without a
 // template share sender, text and expiry, and so the key.
-func (a *account) groups(h *held, items []item) []string {
-	out, key := make([]string, len(h.p.Messages)), ""
-	for i, it := range items {
-		if i == 0 || h.p.Template || h.p.Channel != "" {
-			pm := it.provider()
-			key = a.o.Provider.GroupKey(&pm)
-		}
-		out[it.i] = key
+func (l *lane) name(h *held, items []item) {
+	each := h.p.Template || h.p.Channel != ""
+	if each && len(h.p.Messages) > 1 {
+		h.groups = make([]string, len(h.p.Messages))
 	}
-	return out
+	for i, it := range items {
+		if i == 0 || each {
+			pm := it.provider()
+			if key := l.a.o.Provider.GroupKey(&pm); key != l.group {
+				l.group = key
+			}
+		}
+		if h.groups == nil {
+			h.group = l.group // the same string for those that follow, if they share it
+			return
+		}
+		h.groups[it.i] = l.group
+	}
 }
 
 // readyIn says how long this lane wants to wait before it is worth a request: not
@@ -326,7 +368,7 @@ func (a *account) finished(items []item) {
 		h := it.h
 		h.flying--
 		if h.left--; h.left == 0 {
-			delete(h.l.held, h)
+			h.l.release(h)
 			over = append(over, h)
 		}
 	}
@@ -359,15 +401,15 @@ func (l *lane) handBack() {
 	a := l.a
 	a.mu.Lock()
 	var back []*held
-	for h := range l.held {
-		if h.flying == 0 {
+	for i := len(l.held) - 1; i >= 0; i-- { // the last one moves to where one was released
+		if h := l.held[i]; h.flying == 0 {
 			back = append(back, h)
-			delete(l.held, h)
+			l.release(h)
 		}
 	}
 	keep := l.items[:0]
 	for _, it := range l.items {
-		if _, ok := l.held[it.h]; ok {
+		if it.h.flying > 0 {
 			keep = append(keep, it)
 		}
 	}

@@ -102,7 +102,7 @@ func (a *account) look(m *bus.Msg) *held {
 	if envelope.DecodePiece(m.Data, &h.p) != nil {
 		return nil
 	}
-	h.place()
+	h.locate()
 	return h
 }
 

@@ -38,6 +38,9 @@ func (t *attempt) verdicts(results []providers.Result, e *providers.Error) ([]ve
 				mr.ProviderCode, mr.Detail, mr.Taken = r.Code, r.Detail, r.Taken
 			}
 		}
+		if i == 1 && mr != d.Default { // as the gateway names each: so it goes on
+			d.Each = make(map[uint32]journal.MessageResult, len(t.items))
+		}
 		t.note(d, i, mr)
 	}
 	if t.pos != nil { // positions that others won tell nothing

@@ -43,14 +43,14 @@ func (a *account) screen(ctx context.Context, h *held) []item {
 }
 
 // sort groups a piece's messages by their state; those that somebody holds make
-// the piece come again.
+// the piece come again. What is free is the lane's to use until its next piece.
 func (a *account) sort(h *held) (free, unsettled, closed []item) {
 	h.foreign = false
-	keys := make([]idempotency.Key, len(h.p.Messages))
+	keys := h.l.keys[:0]
+	free = h.l.free[:0]
 	for i := range h.p.Messages {
-		keys[i] = item{h, int32(i)}.key()
+		keys = append(keys, item{h, int32(i)}.key())
 	}
-	free = make([]item, 0, len(keys))
 	a.j.States(keys, func(i int, s idempotency.MessageState) {
 		it := item{h, int32(i)}
 		switch s.State {
@@ -64,6 +64,7 @@ func (a *account) sort(h *held) (free, unsettled, closed []item) {
 			h.foreign = true
 		}
 	})
+	h.l.keys, h.l.free = keys, free
 	return free, unsettled, closed
 }
 
@@ -192,7 +193,7 @@ func (a *account) keep() {
 	var msgs []*bus.Msg
 	a.mu.Lock()
 	for _, l := range a.lanes {
-		for h := range l.held {
+		for _, h := range l.held {
 			msgs = append(msgs, h.msg)
 		}
 	}

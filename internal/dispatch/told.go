@@ -263,7 +263,7 @@ func (a *account) piece(ctx context.Context, at uint64) (*held, error) {
 	if err := json.Unmarshal(m.Data, &h.p); err != nil {
 		return nil, fmt.Errorf("dispatch: piece %d: %w", at, err)
 	}
-	h.place()
+	h.locate()
 	return h, nil
 }
 

@@ -7,7 +7,6 @@ package journal
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -123,7 +122,7 @@ func (j *Journal) tail(ctx context.Context, caught func()) error {
 // apply folds one record and wakes whoever waits for it.
 func (j *Journal) apply(m *bus.Msg) {
 	var r idempotency.Record
-	if err := json.Unmarshal(m.Data, &r); err != nil {
+	if err := idempotency.DecodeRecord(m.Data, &r); err != nil {
 		// Not ours or damaged: the fold skips it for every process alike.
 		j.o.Log.Error("journal record unreadable", "seq", m.Seq, "error", err)
 		r = idempotency.Record{}
@@ -187,7 +186,7 @@ func (j *Journal) astray() {
 // by this Journal, so the caller must not act on it.
 func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
 	r.Owner = j.o.Owner
-	data, err := json.Marshal(&r)
+	data, err := r.Append(nil)
 	if err != nil {
 		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
 	}
@@ -225,12 +224,8 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 
 // AppendOutcome settles a whole intent in one way.
 func (j *Journal) AppendOutcome(ctx context.Context, o idempotency.OpenIntent, to idempotency.State, class string, d *OutcomeDetail) (uint64, idempotency.Effect, error) {
-	detail, err := json.Marshal(d)
-	if err != nil {
-		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
-	}
 	return j.Append(ctx, idempotency.Record{
-		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: detail,
+		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: d.Append(nil),
 		Runs: []idempotency.Run{{N: uint32(o.Messages), To: to}},
 	})
 }

@@ -204,6 +204,9 @@ func (s *scanner) take(c byte) bool {
 	return false
 }
 
+// AppendString appends s as encoding/json writes it.
+func AppendString(b []byte, s string) []byte { return appendString(b, s) }
+
 // appendString writes s as encoding/json does: quoted, and with what means
 // something in HTML and JavaScript escaped.
 func appendString(b []byte, s string) []byte {

@@ -128,16 +128,14 @@ func (p *provider) refused(resp *httpapi.Response, answers []answer) error {
 // that no answer speaks of are uncertain.
 func match(answers []answer, messages []providers.Message) []providers.Result {
 	results := make([]providers.Result, len(messages))
-	index := make(map[string]int, 2*len(messages))
-	for i := range messages {
-		index[messages[i].To] = i
-		index["id "+messages[i].ID] = i
-	}
+	index := index{messages: messages}
 	var nameless []providers.Result
-	for _, a := range answers {
+	var place [1]int
+	for n := range answers {
+		a := &answers[n]
 		r := a.result()
-		places := a.find(index)
-		if places == nil {
+		places := a.find(&index, n, place[:0])
+		if len(places) == 0 {
 			nameless = append(nameless, r)
 		}
 		for _, i := range places {
@@ -150,23 +148,56 @@ func match(answers []answer, messages []providers.Message) []providers.Result {
 	return results
 }
 
-// find returns the places of the messages that an answer is about: the one whose
-// correlator it has, or those whose phones it names.
-func (a *answer) find(index map[string]int) (places []int) {
+// index finds a request's messages. Its maps are made when an answer is not in its
+// message's place, which it nearly always is.
+type index struct {
+	messages    []providers.Message
+	ids, phones map[string]int
+}
+
+// id finds a message by its correlator, first at the place n.
+func (x *index) id(id string, n int) (i int, ok bool) {
+	if n < len(x.messages) && x.messages[n].ID == id {
+		return n, true
+	}
+	if x.ids == nil {
+		x.ids = make(map[string]int, len(x.messages))
+		for i := range x.messages {
+			x.ids[x.messages[i].ID] = i
+		}
+	}
+	i, ok = x.ids[id]
+	return i, ok
+}
+
+func (x *index) phone(number string) (i int, ok bool) {
+	if x.phones == nil {
+		x.phones = make(map[string]int, len(x.messages))
+		for i := range x.messages {
+			x.phones[x.messages[i].To] = i
+		}
+	}
+	i, ok = x.phones[number]
+	return i, ok
+}
+
+// find appends the places of the messages that the n-th answer is about: the one
+// whose correlator it has, or those whose phones it names.
+func (a *answer) find(x *index, n int, places []int) []int {
 	if a.Data == nil {
 		return nil
 	}
-	if i, ok := index["id "+string(a.Data.Correlator)]; ok {
+	if i, ok := x.id(string(a.Data.Correlator), n); ok {
 		places = append(places, i)
 	} else if a.Data.Correlator != "" {
 		return nil // of another request; its phone proves nothing
 	}
 	phones := string(a.Data.Phone)
-	if places != nil && !strings.Contains(phones, ",") {
+	if len(places) > 0 && !strings.Contains(phones, ",") {
 		return places // the usual answer
 	}
 	for phone := range strings.SplitSeq(phones, ",") {
-		if i, ok := index[msisdn(phone)]; ok && !slices.Contains(places, i) {
+		if i, ok := x.phone(msisdn(phone)); ok && !slices.Contains(places, i) {
 			places = append(places, i)
 		}
 	}
@@ -213,8 +244,10 @@ func (a *answer) result() providers.Result {
 	if a.Data != nil {
 		r.ProviderID = string(a.Data.UniqueID)
 		r.Operator = httpapi.Word(string(a.Data.Operator))
-		if n, err := strconv.Atoi(string(a.Data.Units)); err == nil && n > 0 {
-			r.Segments = n
+		if a.Data.Units != "" {
+			if n, err := strconv.Atoi(string(a.Data.Units)); err == nil && n > 0 {
+				r.Segments = n
+			}
 		}
 	}
 	return r
