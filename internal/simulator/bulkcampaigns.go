@@ -162,7 +162,7 @@ func (g *bulkSMSRates) submitCampaign(c *call, k *bulkCampaign) reply {
 	k.status, k.approved = "pending_approval", c.at+max(g.sim.opts.ReportDelay, 0)
 	for _, to := range k.to {
 		r := k.in.recipient(g, c, to)
-		k.refused = k.refused || r.number%10_000_000 == magicBase+18
+		k.refused = k.refused || magic(r.number).then == thenRejected
 		b.recipients = append(b.recipients, r)
 	}
 	refused := k.refused

@@ -116,14 +116,14 @@ func (g *bulkSMSRates) aftermath(b *batch) {
 		if r.refused != "" {
 			continue
 		}
-		switch r.number%10_000_000 - magicBase {
-		case 14:
+		switch magic(r.number).then {
+		case thenOptOut:
 			g.optOut(r.number, r.due)
-		case 15:
-			g.tell(r.due, "balance.low", map[string]any{"balance": 400, "threshold": 500, "currency": "GBP"})
-		case 16:
-			g.tell(r.due, "campaign.failed", map[string]any{"campaign_id": g.batchID(b), "reason": "Upstream gateway unavailable"})
-		case 17:
+		case thenLowBalance:
+			g.tell(r.due, thenLowBalance, map[string]any{"balance": 400, "threshold": 500, "currency": "GBP"})
+		case thenFailed:
+			g.tell(r.due, thenFailed, map[string]any{"campaign_id": g.batchID(b), "reason": "Upstream gateway unavailable"})
+		case thenAnswers:
 			g.inbound(r.due, bulkInbound{From: e164(r.number), To: bulkWhatsAppNumber, Text: "Thanks"})
 		}
 	}

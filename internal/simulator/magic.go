@@ -36,10 +36,20 @@ type plan struct {
 	corrected bool // reported undelivered, then delivered
 	slow      bool // its report takes ten times as long
 	late      time.Duration
+	then      string // BulkSMSRates: an event that follows, or the fate of a campaign with it
 }
 
+// What may follow at BulkSMSRates.
+const (
+	thenOptOut     = "opt_out"
+	thenLowBalance = "balance.low"
+	thenFailed     = "campaign.failed"
+	thenAnswers    = "whatsapp.message"
+	thenRejected   = "rejected"
+)
+
 // magicBase: a number is magic when its last seven digits are 9990001 to
-// 9990013; BulkSMSRates knows some more (bulkevents.go). Fewer digits would hit the documents' own examples (+447700900001)
+// 9990018. Fewer digits would hit the documents' own examples (+447700900001)
 // and every list of numbers that counts upwards.
 const magicBase = 9990000
 
@@ -72,6 +82,16 @@ func magic(number uint64) plan {
 		return plan{refuse: refusedBlacklist}
 	case 13:
 		return plan{refuse: refusedUnnamed}
+	case 14:
+		return plan{then: thenOptOut}
+	case 15:
+		return plan{then: thenLowBalance}
+	case 16:
+		return plan{then: thenFailed}
+	case 17:
+		return plan{then: thenAnswers}
+	case 18:
+		return plan{then: thenRejected}
 	}
 	return plan{}
 }
