@@ -225,7 +225,8 @@ const leastSecret = 8
 
 // strike overwrites the credentials in an answer's body, as they are, as a URL or
 // a form has them, and as the request's headers did. Its length stays, and with it
-// whatever else the body says.
+// whatever else the body says. A user name that is a phone number stays: it may be
+// a recipient's, whose answer would be lost, and Trim lets no number through.
 func (c *Client) strike(body []byte, sent http.Header) {
 	words := slices.Clone(c.secrets)
 	for _, values := range sent {
@@ -238,7 +239,7 @@ func (c *Client) strike(body []byte, sent http.Header) {
 	}
 	for _, w := range words {
 		for _, form := range []string{w, url.QueryEscape(w)} {
-			if len(form) < leastSecret || strings.HasPrefix(form, "application/") {
+			if len(form) < leastSecret || strings.HasPrefix(form, "application/") || E164(form) != "" {
 				continue
 			}
 			for rest := body; ; {

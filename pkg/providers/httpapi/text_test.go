@@ -198,13 +198,14 @@ func TestText(t *testing.T) {
 
 func TestStrike(t *testing.T) {
 	t.Parallel()
-	c := &Client{secrets: []string{"pass word&1", "demo", "a-long-api-key"}}
+	c := &Client{secrets: []string{"pass word&1", "demo", "a-long-api-key", "250788822935"}}
 	sent := http.Header{"Authorization": {"Basic dXNlcjpwYXNzd29yZA=="}, "Accept": {"application/json"}}
 	for body, want := range map[string]string{
 		`{"key":"a-long-api-key","again":"a-long-api-key"}`: `{"key":"**************","again":"**************"}`,
 		`pass word&1 pass+word%261`:                         `*********** *************`,
 		`Basic dXNlcjpwYXNzd29yZA== dXNlcjpwYXNzd29yZA==`:   `************************** ********************`,
 		`demo application/json`:                             `demo application/json`,
+		`{"recipient":"250788822935"}`:                      `{"recipient":"250788822935"}`, // a user name
 	} {
 		got := []byte(body)
 		if c.strike(got, sent); string(got) != want {
