@@ -14,13 +14,24 @@ import (
 // entry is an envelope. Its id is the key of the map it lies in.
 type entry struct {
 	accepted int64 // Unix nanoseconds; 0: known from events alone
-	changed  int64 // Unix seconds of the last change
 	seq      uint64
 	trace    [16]byte
 	records  []record // by index
 	extra    *extra
+	changed  uint32 // Unix seconds of the last change
 	tenant   uint16
 	origin   uint16
+}
+
+// newEntry makes an envelope with room for one message beside it: most have no
+// more.
+func newEntry(tenant uint16) *entry {
+	e := &struct {
+		entry
+		first [1]record
+	}{}
+	e.tenant, e.records = tenant, e.first[:0]
+	return &e.entry
 }
 
 // extra is what few envelopes have.
@@ -60,15 +71,6 @@ type note struct {
 	cost, operator string
 }
 
-func (sh *shard) entry(id string, tenant uint16) (e *entry, isNew bool) {
-	if e = sh.byID[id]; e != nil {
-		return e, false
-	}
-	e = &entry{tenant: tenant}
-	sh.byID[strings.Clone(id)] = e // the id may be part of a whole event's bytes
-	return e, true
-}
-
 // describe notes what a piece says of its envelope.
 func (e *entry) describe(s *Store, p *envelope.Piece, origin envelope.Origin) {
 	e.accepted = p.AcceptedAt.UnixNano()
@@ -89,7 +91,9 @@ func (e *entry) describe(s *Store, p *envelope.Piece, origin envelope.Origin) {
 	}
 }
 
-func (e *entry) touch(at time.Time) { e.changed = max(e.changed, at.Unix()) }
+func (e *entry) touch(at time.Time) {
+	e.changed = max(e.changed, uint32(min(max(at.Unix(), 0), math.MaxUint32)))
+}
 
 func (e *entry) rare() *extra {
 	if e.extra == nil {
@@ -135,10 +139,7 @@ func (e *entry) find(index int) *record {
 func (e *entry) record(index int) *record {
 	at, ok := e.place(index)
 	if !ok {
-		switch {
-		case e.records == nil:
-			e.records = make([]record, 0, 1)
-		case at == len(e.records) && at == cap(e.records):
+		if at == len(e.records) && at == cap(e.records) {
 			e.records = slices.Grow(e.records, max(8, at/4))
 		}
 		e.records = slices.Insert(e.records, at, record{index: uint16(index)})

@@ -157,7 +157,7 @@ func (s *Store) read(tenant, id string, fn func(*entry)) bool {
 	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.byID[id]
+	e := sh.find(id)
 	if e == nil || s.names.name(e.tenant) != tenant || e.old(s.o.Now(), s.o.Keep+grace) {
 		return false
 	}

@@ -11,9 +11,10 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
@@ -40,11 +41,6 @@ type Store struct {
 
 const shards = 256
 
-type shard struct {
-	mu   sync.Mutex
-	byID map[string]*entry
-}
-
 // New returns an empty Store.
 func New(o Options) *Store {
 	if o.Now == nil {
@@ -58,7 +54,7 @@ func New(o Options) *Store {
 	}
 	s := &Store{o: o, seed: maphash.MakeSeed()}
 	for i := range s.shards {
-		s.shards[i].byID = map[string]*entry{}
+		s.shards[i].byULID, s.shards[i].byName = map[ulid.ULID]*entry{}, map[string]*entry{}
 	}
 	return s
 }
@@ -146,7 +142,7 @@ func (s *Store) Current(messageID string) (envelope.Status, bool) {
 	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.byID[id]; e != nil {
+	if e := sh.find(id); e != nil {
 		if r := e.find(index); r != nil {
 			return r.status(), true
 		}

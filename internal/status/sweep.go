@@ -19,7 +19,7 @@ const (
 )
 
 func (e *entry) old(now time.Time, keep time.Duration) bool {
-	return now.Unix()-e.changed > int64(keep/time.Second)
+	return now.Unix()-int64(e.changed) > int64(keep/time.Second)
 }
 
 // grown evicts a share of what is old whenever some envelopes were added, so
@@ -37,11 +37,7 @@ func (s *Store) evict(i int) {
 	now, sh := s.tails.clock(s.o.Now()), &s.shards[i]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for id, e := range sh.byID {
-		if e.old(now, s.o.Keep+grace) {
-			delete(sh.byID, id)
-		}
-	}
+	sh.drop(func(e *entry) bool { return e.old(now, s.o.Keep+grace) })
 }
 
 // NoReport is the detail of an event that says that a message was submitted 72
@@ -64,16 +60,16 @@ func (s *Store) Unreported(after time.Duration, limit int, id func(first string)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		for envelopeID, e := range sh.byID {
+		sh.each(func(id func() string, e *entry) {
 			for j := range e.records {
 				r := &e.records[j]
 				if n < limit && r.unreported(before) {
 					g := group{r.head.at, e.tenant, r.head.provider}
-					found[g] = append(found[g], e.eventMessage(envelopeID, r))
+					found[g] = append(found[g], e.eventMessage(id(), r))
 					n++
 				}
 			}
-		}
+		})
 		sh.mu.Unlock()
 	}
 	var out []envelope.Event

@@ -10,7 +10,7 @@ import (
 
 func (s *Store) size() (n int) {
 	for i := range s.shards {
-		n += len(s.shards[i].byID)
+		n += len(s.shards[i].byULID) + len(s.shards[i].byName)
 	}
 	return n
 }
