@@ -52,6 +52,7 @@ type Options struct {
 type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
+	patient  jetstream.PublishOpt
 	replicas int
 	log      *slog.Logger
 
@@ -112,7 +113,10 @@ func Connect(o Options) (*Bus, error) {
 		nc.Close()
 		return nil, fmt.Errorf("bus: jetstream: %w", err)
 	}
-	return &Bus{nc: nc, js: js, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
+	// Room for a publish comes as acks come: wait for it as long as for an ack, not
+	// the client's 200 ms.
+	patient := jetstream.WithStallWait(publishTimeout)
+	return &Bus{nc: nc, js: js, patient: patient, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
 }
 
 // MaxPayload is the most bytes of one message, headers included, that the

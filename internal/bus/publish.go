@@ -49,8 +49,7 @@ type Pending struct{ f jetstream.PubAckFuture }
 // it blocks. The outcome comes from Wait.
 func (b *Bus) PublishAsync(o Out) (Pending, error) {
 	m, opts := o.message()
-	// Room comes as acks come: wait for it as long as for an ack, not the client's 200 ms.
-	f, err := b.js.PublishMsgAsync(m, append(opts, jetstream.WithStallWait(publishTimeout))...)
+	f, err := b.js.PublishMsgAsync(m, append(opts, b.patient)...)
 	if err != nil {
 		return Pending{}, typed("publish", err)
 	}
@@ -73,8 +72,11 @@ func (p Pending) Wait(ctx context.Context) (Ack, error) {
 func (o Out) message() (*nats.Msg, []jetstream.PublishOpt) {
 	m := &nats.Msg{Subject: o.Subject, Header: o.Header, Data: o.Data}
 	var opts []jetstream.PublishOpt
-	if o.MsgID != "" {
-		opts = append(opts, jetstream.WithMsgID(o.MsgID))
+	if o.MsgID != "" { // as jetstream.WithMsgID does, which allocates for it
+		if m.Header == nil {
+			m.Header = make(nats.Header, 1)
+		}
+		m.Header[jetstream.MsgIDHeader] = []string{o.MsgID}
 	}
 	if o.SchedID != "" {
 		m.Subject = "sms.delay." + o.SchedID

@@ -46,8 +46,8 @@ type chunk struct {
 // chunks are in memory at a time, and a client that does not read its answer, or
 // is over its rate, is read from no further. A line that is refused does not
 // stop the others; the bus being away does.
-func (in *Ingest) postLines(w http.ResponseWriter, r *http.Request, s submission) error {
-	ctx, stop := context.WithCancel(r.Context())
+func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.Request, s submission) error {
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	s.wait = true
 	var out lineSink = &summary{dryRun: s.dryRun, batches: map[string]int{}}
@@ -108,18 +108,24 @@ func (in *Ingest) takeChunk(ctx context.Context, s submission, c *chunk) {
 			in.hand(under[i])
 		}
 	}
-	// A client that leaves does not stop it: what was handed over is stored or not.
-	kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
-	defer cancel()
+	kept, accepted := context.WithoutCancel(ctx), tally{}
 	for i, b := range under {
 		if b != nil {
-			rec, err := in.finish(kept, b)
+			rec, err := in.finish(kept, b, accepted.add)
 			in.countRefused(s, rec, err)
 			c.lines[i].end(rec, err, s)
 		}
 	}
+	for account, n := range accepted {
+		in.count(account, envelope.Accepted, n)
+	}
 	keyed.Wait()
 }
+
+// tally counts what was accepted for accounts.
+type tally map[string]int
+
+func (t tally) add(account string, _ envelope.Status, n int) { t[account] += n }
 
 // line is the submission of one line.
 func (s submission) line(l *line) (one submission, err error) {

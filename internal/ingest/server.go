@@ -66,13 +66,8 @@ func (in *Ingest) Handler() http.Handler {
 			}
 		})
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
-			in.fail(w, r, unrouted(mux, r))
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { in.fail(w, r, unrouted(mux, r)) })
+	return mux
 }
 
 // unrouted tells a wrong method from a wrong path.
@@ -80,7 +75,7 @@ func unrouted(mux *http.ServeMux, r *http.Request) *Problem {
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := mux.Handler(other); pattern != "" {
+		if _, pattern := mux.Handler(other); pattern != "/" {
 			return problem(http.StatusMethodNotAllowed, codeMethod, r.Method+" is not possible here")
 		}
 	}
@@ -93,7 +88,11 @@ func mediaType(r *http.Request) (string, error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return "", problem(http.StatusUnsupportedMediaType, codeMediaType, "Content-Encoding is not supported")
 	}
-	typ, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	given := r.Header.Get("Content-Type")
+	if given == typeJSON || given == typeNDJSON {
+		return given, nil
+	}
+	typ, params, err := mime.ParseMediaType(given)
 	charset := params["charset"]
 	if err != nil || typ != typeJSON && typ != typeNDJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return "", problem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json or application/x-ndjson, in UTF-8")

@@ -40,11 +40,7 @@ func queued(p *envelope.Piece, msgID string) bus.Out {
 }
 
 func out(p *envelope.Piece, subject, msgID string) bus.Out {
-	o := bus.Out{Subject: subject, Header: bus.Header{}, Data: envelope.AppendPiece(nil, p), MsgID: msgID}
-	if p.Traceparent != "" {
-		o.Header[headerTrace] = []string{p.Traceparent}
-	}
-	return o
+	return bus.Out{Subject: subject, Data: envelope.AppendPiece(nil, p), MsgID: msgID}
 }
 
 // store publishes, and once more with the same id if no answer came: stored
@@ -52,6 +48,9 @@ func out(p *envelope.Piece, subject, msgID string) bus.Out {
 // it submitted is stored or not, and its key (nil: it has none) says so.
 func (in *Ingest) store(ctx context.Context, o bus.Out, k *held) (bus.Ack, error) {
 	if k != nil {
+		if o.Header == nil {
+			o.Header = bus.Header{}
+		}
 		o.Header[headerBody] = []string{header(k.body)}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.left())

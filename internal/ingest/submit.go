@@ -48,9 +48,7 @@ func (in *Ingest) submit(ctx context.Context, s submission) (*receipt, error) {
 			return nil, err
 		}
 		in.hand(b) // costs half of what a publish does that waits by itself
-		kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
-		defer cancel()
-		return in.finish(kept, b)
+		return in.finish(context.WithoutCancel(ctx), b, in.count)
 	}
 	now := in.now()
 	return in.submitKeyed(ctx, s, keyAnswer{newID(now), now})
@@ -88,10 +86,11 @@ func (in *Ingest) hand(b *begun) {
 	b.sent = err == nil
 }
 
-// finish waits until what was handed over is stored. ctx bounds that, and must
-// not end with the client's request. What the bus did not answer is stored again
-// under the same id.
-func (in *Ingest) finish(ctx context.Context, b *begun) (*receipt, error) {
+// finish waits until what was handed over is stored, which has its own end. ctx
+// must not be that of the client's request: who leaves does not stop it, what was
+// handed over is stored or not. What the bus did not answer is stored again under
+// the same id.
+func (in *Ingest) finish(ctx context.Context, b *begun, count func(string, envelope.Status, int)) (*receipt, error) {
 	ack, err := bus.Ack{}, bus.ErrUnavailable
 	if b.sent {
 		ack, err = b.pending.Wait(ctx)
@@ -100,7 +99,7 @@ func (in *Ingest) finish(ctx context.Context, b *begun) (*receipt, error) {
 		ack, err = in.store(ctx, b.out, nil)
 	}
 	crash.At("ingest.after-store")
-	_, err = in.stored(ctx, b.receipt, ack, err, nil)
+	_, err = in.stored(ctx, b.receipt, ack, err, nil, count)
 	return b.receipt, err
 }
 
@@ -235,11 +234,11 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID st
 	}
 	ack, err := in.store(ctx, o, k)
 	crash.At("ingest.after-keyed-store")
-	return in.stored(ctx, r, ack, err, k)
+	return in.stored(ctx, r, ack, err, k, in.count)
 }
 
-// stored concludes from what became of the store.
-func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error, k *held) (other *keyAnswer, _ error) {
+// stored concludes from what became of the store; count is told what was accepted.
+func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error, k *held, count func(string, envelope.Status, int)) (other *keyAnswer, _ error) {
 	if err != nil {
 		var p *Problem
 		if errors.As(err, &p) {
@@ -251,7 +250,7 @@ func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error
 		return in.repeated(ctx, r.piece.ID, ack, k)
 	}
 	if r.piece.Account != "" && !ack.Duplicate {
-		in.count(r.piece.Account, envelope.Accepted, len(r.piece.Messages))
+		count(r.piece.Account, envelope.Accepted, len(r.piece.Messages))
 	}
 	if o, err := in.origin(ctx, ack.Stream, ack.Seq); err == nil {
 		in.status.Register(r.piece, o)

@@ -128,6 +128,10 @@ func TestOneTraceFromSubmissionToSending(t *testing.T) {
 	tr, rec := recorded(t, 1)
 	ctx, submit := tr.Start(t.Context(), "submit", trace.SpanKindServer)
 	tp := Traceparent(ctx)
+	h := map[string][]string{}
+	if Inject(ctx, h); len(h[traceparentKey]) != 1 || h[traceparentKey][0] != tp {
+		t.Errorf("%q, but %q is sent", tp, h)
+	}
 	End(submit, "")
 
 	batchCtx, batch := tr.StartBatch(t.Context(), "send", 2, []string{tp, tp, "nonsense", parent(7)})

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -99,12 +100,19 @@ func End(s trace.Span, reason string) {
 
 // Traceparent returns the W3C traceparent of the span in ctx; empty without one.
 func Traceparent(ctx context.Context) string {
-	h := map[string][]string{}
-	Inject(ctx, h)
-	if v := h[traceparentKey]; len(v) > 0 {
-		return v[0]
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		return ""
 	}
-	return ""
+	id, span, flags := sc.TraceID(), sc.SpanID(), [1]byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))}
+	var b [55]byte // as propagation.TraceContext writes it, which makes a map of headers first
+	copy(b[:], "00-")
+	hex.Encode(b[3:], id[:])
+	b[35] = '-'
+	hex.Encode(b[36:], span[:])
+	b[52] = '-'
+	hex.Encode(b[53:], flags[:])
+	return string(b[:])
 }
 
 // WithTraceparent returns ctx as a continuation of tp; ctx itself if tp is not a
