@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +23,10 @@ const (
 	CheckpointStream  = "SMS_CHECKPOINT"
 	CheckpointSubject = "sms.checkpoint.journal"
 )
+
+// CheckpointPart is the subject of a checkpoint's part i, if it is too large for
+// one message.
+func CheckpointPart(i int) string { return "sms.checkpoint.part." + strconv.Itoa(i) }
 
 // SubmitStream is the stream of what a tenant publishes.
 func SubmitStream(tenant string) string { return "SMS_SUBMIT_" + tenant }
@@ -104,9 +109,11 @@ var fixed = []jetstream.StreamConfig{
 }
 
 // checkpointConfig keeps the last two: they have no age, as a journal may stand
-// still for longer than anything else is kept.
+// still for longer than anything else is kept. Without direct reads it is the
+// leader who answers: a replica that lags behind would say that there is none, and
+// what only checkpoints know (an account paused a month ago) would be forgotten.
 var checkpointConfig = jetstream.StreamConfig{
-	Name: CheckpointStream, Subjects: []string{"sms.checkpoint.>"}, MaxMsgsPerSubject: 2, AllowDirect: true,
+	Name: CheckpointStream, Subjects: []string{"sms.checkpoint.>"}, MaxMsgsPerSubject: 2,
 }
 
 // submitConfig lists the priorities, so that a subject that no consumer reads

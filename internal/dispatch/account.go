@@ -38,7 +38,6 @@ type account struct {
 	b       *bus.Bus
 	j       *journal.Journal
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
-	told    *told
 	pace    *pacer
 	lanes   []*lane     // most urgent first, tenants within
 	queue   string      // the stream
@@ -77,7 +76,7 @@ func newAccount(d *Options, o Account) *account {
 	o.Concurrency = max(1, o.Concurrency)
 	a := &account{
 		d: d, o: o, b: d.Bus, j: d.Journal, queue: bus.QueueStream(o.Name),
-		wake: make(chan struct{}, 1), news: make(chan news, 16), told: newTold(o.Name),
+		wake: make(chan struct{}, 1), news: make(chan news, 16),
 	}
 	a.pace = &pacer{a: a}
 	a.breaker = newBreaker(a)

@@ -317,7 +317,7 @@ func usedUp(results []providers.Result) (wait time.Duration) {
 func (t *attempt) conclude(ctx context.Context, results []providers.Result, err error) {
 	a := t.a
 	vs, detail := t.verdicts(results, failure(err))
-	rec := idempotency.Record{Kind: idempotency.Outcome, Account: a.o.Name, Intent: t.seq, Runs: t.runs(vs)}
+	rec := idempotency.Record{Kind: idempotency.Outcome, Account: a.o.Name, Owes: true, Intent: t.seq, Runs: t.runs(vs)}
 	class, _ := overall(results, err)
 	rec.Class = class.String()
 	rec.Detail = detail.Append(nil)

@@ -172,7 +172,7 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 	for i, it := range items {
 		placed[i] = it.placed()
 	}
-	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed)}
+	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Owes: true, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed)}
 	seq, effect, err := a.j.Append(ctx, rec)
 	if err != nil {
 		a.back(items)
@@ -198,7 +198,7 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 		a.abandon(items)
 		return
 	}
-	a.told.mark(seq)
+	a.j.Told(seq)
 	a.finished(over)
 	a.abandon(others)
 }

@@ -42,7 +42,7 @@ func (p *past) of(first, end uint32) []idempotency.Span {
 func (p *past) write(rec idempotency.Record) (seq uint64) {
 	p.r.t.Helper()
 	if rec.Reason != "canceled" { // ingest names no account
-		rec.Account = "a"
+		rec.Account, rec.Owes = "a", true
 	}
 	seq, _, err := p.j.Append(p.r.t.Context(), rec)
 	if err != nil {
@@ -183,4 +183,19 @@ func TestWhatAnotherSentAndDidNotTellIsTold(t *testing.T) {
 	p.outcome(p.intent(0, 1), 1, idempotency.Closed, journal.MessageResult{Status: envelope.Submitted})
 	close(closed.open)
 	r.until("both submitted", func() bool { return r.count(envelope.Submitted) == 2 })
+}
+
+// A sweeper dies before it tells, in a lane that nobody reads: what it closed is
+// owed however long the lane stands still, and by the account's own processes.
+func TestExpiredOfADeadSweeperIsTold(t *testing.T) {
+	r := newRig(t, "a")
+	r.queue(r.piece("e", 0, 2, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(-time.Hour) }))
+	p := r.past()
+	p.write(idempotency.Record{Kind: idempotency.Mode, Paused: true})
+	p.write(idempotency.Record{Kind: idempotency.Close, Reason: "expired", Spans: p.of(0, 2)})
+	r.dispatcher("d1", r.account("a", newGateway(10)))
+	r.until("expired", func() bool { return r.count(envelope.Expired) == 2 })
+	if n := len(p.j.Owed("a", 0)); n != 0 {
+		r.until("nothing is owed", func() bool { return len(p.j.Owed("a", 0)) == 0 })
+	}
 }

@@ -90,6 +90,9 @@ type Options struct {
 	// SweepEvery is how often lanes that do not move are looked through for what
 	// has expired. Default 30 s.
 	SweepEvery time.Duration
+	// TellAfter is how long a process has to tell what it wrote into the journal,
+	// before others do. Default 10 s.
+	TellAfter time.Duration
 	// MeasureEvery is how often Backlog, Sendable and what else is looked up is
 	// told. Default 5 s.
 	MeasureEvery time.Duration
@@ -112,6 +115,9 @@ func New(o Options) *Dispatcher {
 	if o.SweepEvery == 0 {
 		o.SweepEvery = 30 * time.Second
 	}
+	if o.TellAfter == 0 {
+		o.TellAfter = 10 * time.Second
+	}
 	if o.MeasureEvery == 0 {
 		o.MeasureEvery = 5 * time.Second
 	}
@@ -120,7 +126,6 @@ func New(o Options) *Dispatcher {
 		d.accounts = append(d.accounts, newAccount(&d.o, a))
 	}
 	for _, a := range d.accounts {
-		o.Journal.Watch(a.told.watch)
 		o.Journal.Watch(a.pace.watch)
 		o.Journal.Watch(a.heard)
 	}

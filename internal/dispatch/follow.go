@@ -45,7 +45,7 @@ func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journ
 		move:  a.move(ctx, by[move], true),
 	}
 	if failed[dead] == nil { // else the letters are written when the messages come again
-		a.told.mark(seq)
+		a.j.Told(seq)
 	}
 	for _, act := range []action{done, dead, renew, later, move} {
 		if err := failed[act]; err != nil {

@@ -184,9 +184,6 @@ func (p *process) take(i int, luck uint8) {
 			return
 		}
 	}
-	if len(closed)+len(unsettled) > 0 {
-		p.retell(0)
-	}
 	p.policy(q.account, unsettled)
 	switch {
 	case len(free) > 0:

@@ -16,7 +16,7 @@ import (
 // done is not done twice, what is uncertain follows its policy, what another
 // process holds right now is handed back.
 func (a *account) screen(ctx context.Context, h *held) []item {
-	free, unsettled, closed := a.sort(h)
+	free, unsettled := a.sort(h)
 	if h.p.RetryOf != 0 && h.p.ExpiresAt.After(a.d.Now()) {
 		var others []item
 		released := false
@@ -28,13 +28,9 @@ func (a *account) screen(ctx context.Context, h *held) []item {
 			}
 		}
 		if released && a.free(ctx, h, unsettled) {
-			free, others, closed = a.sort(h)
+			free, others = a.sort(h)
 		}
 		unsettled = others
-	}
-	if len(closed)+len(unsettled) > 0 && !a.told.again(ctx, a, h) {
-		h.foreign = true
-		return free
 	}
 	if err := a.unsettledPolicy(ctx, unsettled); err != nil {
 		h.foreign = true
@@ -44,7 +40,7 @@ func (a *account) screen(ctx context.Context, h *held) []item {
 
 // sort groups a piece's messages by their state; those that somebody holds make
 // the piece come again. What is free is the lane's to use until its next piece.
-func (a *account) sort(h *held) (free, unsettled, closed []item) {
+func (a *account) sort(h *held) (free, unsettled []item) {
 	h.foreign = false
 	keys := h.l.keys[:0]
 	free = h.l.free[:0]
@@ -58,14 +54,12 @@ func (a *account) sort(h *held) (free, unsettled, closed []item) {
 			free = append(free, it)
 		case idempotency.Unsettled:
 			unsettled = append(unsettled, it)
-		case idempotency.Closed:
-			closed = append(closed, it)
-		default:
+		case idempotency.Taken:
 			h.foreign = true
 		}
 	})
 	h.l.keys, h.l.free = keys, free
-	return free, unsettled, closed
+	return free, unsettled
 }
 
 // free releases uncertain messages for their one retry: nothing has proved them
@@ -76,7 +70,7 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 		placed[i] = it.placed()
 	}
 	seq, effect, err := a.j.Append(ctx, idempotency.Record{
-		Kind: idempotency.Release, Account: a.o.Name, Intent: h.p.RetryOf, Spans: idempotency.Spans(placed),
+		Kind: idempotency.Release, Account: a.o.Name, Owes: true, Intent: h.p.RetryOf, Spans: idempotency.Spans(placed),
 	})
 	if err != nil {
 		h.foreign = true
@@ -96,6 +90,7 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 		h.foreign = true
 		return false
 	}
+	a.j.Told(seq)
 	return true
 }
 
@@ -179,6 +174,7 @@ func (a *account) janitor(take, work context.Context) {
 			a.keep()
 		case <-second.C:
 			a.mopUp(work)
+			a.tellOwed(work)
 			a.pace.consider(take)
 		case <-look.C:
 			a.measure(take)
@@ -216,7 +212,7 @@ func (a *account) mopUp(ctx context.Context) {
 		}
 		crash.At("dispatch.after-takeover")
 		a.d.Log.Warn("abandoned request is uncertain", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), o.Seq), "owner", o.Owner, "messages", effect.Acted)
-		if err := a.told.tell(ctx, a, seq, effect); err != nil {
+		if err := a.tellRecord(ctx, journal.Owing{Seq: seq, At: d.Time, Effect: effect}); err != nil {
 			a.d.Log.Warn("events of an abandoned request wait", "account", a.o.Name, "error", err)
 		}
 	}

@@ -94,7 +94,7 @@ const condemned = "the gateway refuses every batch with this message"
 // condemn closes the message that a search has found.
 func (t *attempt) condemn(ctx context.Context, bad item) {
 	a := t.a
-	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Reason: "refused", Spans: idempotency.Spans([]idempotency.PlacedKey{bad.placed()})}
+	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Owes: true, Reason: "refused", Spans: idempotency.Spans([]idempotency.PlacedKey{bad.placed()})}
 	seq, effect, err := a.j.Append(ctx, rec)
 	if err != nil || effect.Acted == 0 {
 		a.abandon([]item{bad})
@@ -110,6 +110,6 @@ func (t *attempt) condemn(ctx context.Context, bad item) {
 		a.abandon([]item{bad})
 		return
 	}
-	a.told.mark(seq)
+	a.j.Told(seq)
 	a.finished([]item{bad})
 }

@@ -63,7 +63,7 @@ func (a *account) expire(ctx context.Context, m *bus.Msg) {
 		return
 	}
 	seq, effect, err := a.j.Append(ctx, idempotency.Record{
-		Kind: idempotency.Close, Account: a.o.Name, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed),
+		Kind: idempotency.Close, Account: a.o.Name, Owes: true, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed),
 	})
 	if err != nil {
 		return // the next sweep, or its turn
@@ -77,6 +77,6 @@ func (a *account) expire(ctx context.Context, m *bus.Msg) {
 		}
 	}
 	if len(won) > 0 && a.tell(ctx, journal.ClosedEvents(cause(seq), p.Tenant, a.o.Name, envelope.Expired, "", a.d.Now(), won)) {
-		a.told.mark(seq)
+		a.j.Told(seq)
 	}
 }

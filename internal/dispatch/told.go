@@ -3,10 +3,9 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -15,168 +14,70 @@ import (
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
-// rememberTold is how much of the journal told looks back over, by the journal's
-// own time: a process that dies between an outcome and its events leaves its
-// messages to others within one ack wait, and a journal that stood still
-// meanwhile has not aged.
-const rememberTold = 10 * time.Minute
+// Whoever writes an outcome or closes a message tells it next, in events and dead
+// letters, and says in the journal that it has. If it died in between, others read
+// there what it owes (journal.Owed), and tell it with the same ids.
 
-// told knows which outcomes and closings of an account are recent, by where
-// their messages lie in the queue. When the queue delivers a message again that
-// is done, its events may never have been published: the process may have died
-// in between. Then they are told again, with the same ids.
-type told struct {
-	account string
+// readable is how long a server may lag behind the one that stored a message:
+// until then what cannot be read may only not have reached it.
+const readable = time.Minute
 
-	mu      sync.Mutex
-	intents map[uint64]idempotency.Record // without an outcome yet
-	byPlace map[uint64][]uint64           // queue sequence >> bucketBits -> records
-	recent  []toldRecord                  // oldest first
-	effects map[uint64]idempotency.Effect // of the recent ones that are known not to have just acted on all they name
-	ours    map[uint64]struct{}           // records whose consequences this process knows to be stored
-}
+var errNotReadable = errors.New("dispatch: the messages cannot be read yet")
 
-type toldRecord struct {
-	seq     uint64
-	at      time.Time
-	buckets []uint64
-}
-
-const bucketBits = 8
-
-func newTold(account string) *told {
-	return &told{account: account, intents: map[uint64]idempotency.Record{}, byPlace: map[uint64][]uint64{}, effects: map[uint64]idempotency.Effect{}, ours: map[uint64]struct{}{}}
-}
-
-// watch is a journal.Watcher.
-func (t *told) watch(seq uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect) {
-	if r.Account != t.account {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch r.Kind {
-	case idempotency.Intent:
-		if e.Acted > 0 || len(e.Lost) == 0 { // one that won nothing never has an outcome
-			t.intents[seq] = idempotency.Record{Kind: r.Kind, Account: r.Account, Spans: r.Spans}
+// tellOwed tells what was not told in time.
+func (a *account) tellOwed(ctx context.Context) {
+	for _, o := range a.j.Owed(a.o.Name, a.d.TellAfter) {
+		if err := a.tellRecord(ctx, o); err != nil {
+			a.d.Log.Warn("events wait", "account", a.o.Name, "journal", o.Seq, "error", err)
+			return
 		}
-	case idempotency.Outcome:
-		intent, ok := t.intents[r.Intent]
-		if ok {
-			delete(t.intents, r.Intent)
-			t.add(seq, at, intent.Spans, e)
-		}
-	case idempotency.Close:
-		t.add(seq, at, r.Spans, e)
-	case idempotency.Release:
-		if len(e.Freed) > 0 {
-			t.add(seq, at, r.Spans, e)
-		}
-	}
-	for len(t.recent) > 0 && at.Sub(t.recent[0].at) > rememberTold {
-		t.drop(t.recent[0])
-		t.recent = t.recent[1:]
+		a.d.Log.Info("told for another", "account", a.o.Name, "journal", o.Seq)
 	}
 }
 
-func (t *told) add(seq uint64, at time.Time, spans []idempotency.Span, e *idempotency.Effect) {
-	if len(e.Lost)+len(e.Freed) > 0 {
-		t.effects[seq] = *e
-	}
-	rec := toldRecord{seq: seq, at: at}
-	last := uint64(0)
-	for _, s := range spans {
-		from := s.Place(0) >> bucketBits
-		to := s.Place(s.Len()-1) >> bucketBits
-		for b := from; b <= to; b++ {
-			if len(rec.buckets) > 0 && b == last {
-				continue
-			}
-			rec.buckets, last = append(rec.buckets, b), b
-			t.byPlace[b] = append(t.byPlace[b], seq)
-		}
-	}
-	t.recent = append(t.recent, rec)
-}
-
-func (t *told) drop(rec toldRecord) {
-	delete(t.ours, rec.seq)
-	delete(t.effects, rec.seq)
-	for _, b := range rec.buckets {
-		list := t.byPlace[b]
-		for i, s := range list {
-			if s == rec.seq {
-				list = append(list[:i:i], list[i+1:]...)
-				break
+// tellRecord publishes the events and dead letters of one record. What it is about
+// is read back from the journal and the queue; what is gone from there is not told
+// any more.
+func (a *account) tellRecord(ctx context.Context, o journal.Owing) error {
+	rec, err := record(ctx, a.b, o.Seq)
+	named, attempt := rec, o.Seq // the record that names the messages, and what letters are named by
+	d := journal.OutcomeDetail{Time: a.d.Now().UTC()}
+	if err == nil && rec.Kind == idempotency.Outcome {
+		if len(rec.Detail) > 0 {
+			if d, err = journal.Outcome(&rec); err != nil {
+				return err
 			}
 		}
-		if len(list) == 0 {
-			delete(t.byPlace, b)
-		} else {
-			t.byPlace[b] = list
-		}
+		attempt = rec.Intent
+		named, err = record(ctx, a.b, attempt)
 	}
-}
-
-// again does what may still be owed for a piece that came again: it tells what
-// was not told, and writes the dead letters of what was refused. It returns false
-// when the bus could not take it: then the piece must not be acked yet.
-func (t *told) again(ctx context.Context, a *account, h *held) bool {
-	t.mu.Lock()
-	owed := map[uint64]idempotency.Effect{}
-	for _, s := range t.byPlace[h.msg.Seq>>bucketBits] {
-		if _, ok := t.ours[s]; !ok {
-			owed[s] = t.effects[s]
-		}
+	if errors.Is(err, bus.ErrNotFound) && a.d.Now().Sub(o.At) > readable {
+		a.j.Told(o.Seq)
+		return nil
 	}
-	t.mu.Unlock()
-	for _, s := range slices.Sorted(maps.Keys(owed)) {
-		if err := t.tell(ctx, a, s, owed[s]); err != nil {
-			a.d.Log.Warn("events wait", "account", a.o.Name, "journal", s, "error", err)
-			return false
-		}
-	}
-	return true
-}
-
-// tell publishes the events and dead letters of one record, which had the given
-// effect. What it is about is read back from the journal and the queue.
-func (t *told) tell(ctx context.Context, a *account, seq uint64, effect idempotency.Effect) error {
-	rec, err := record(ctx, a.b, seq)
 	if err != nil {
 		return err
 	}
-	named, attempt := rec, seq // the record that names the messages, and what letters are named by
-	d := journal.OutcomeDetail{Time: a.d.Now().UTC()}
-	switch rec.Kind {
-	case idempotency.Outcome:
-		if d, err = journal.Outcome(&rec); err != nil {
-			return err
-		}
-		attempt = rec.Intent
-		if named, err = record(ctx, a.b, attempt); err != nil {
-			return err
-		}
-	case idempotency.Close:
+	if rec.Kind == idempotency.Close {
 		d.Default = closedResult(rec.Reason)
 	}
-	members, err := journal.Members(ctx, a.b, &named)
+	members, err := a.members(ctx, &named, o)
 	if err != nil {
 		return err
 	}
 	var events []envelope.Event
-	for i, p := range effect.Freed {
+	for i, p := range o.Effect.Freed {
 		if m := []journal.Member{members[p]}; m[0].Found {
-			events = append(events, closedEvents(a, seq, closedResult(effect.Reasons[i]), m, d.Time)...)
+			events = append(events, closedEvents(a, o.Seq, closedResult(o.Effect.Reasons[i]), m, d.Time)...)
 		}
 	}
-	for _, p := range effect.Lost {
+	for _, p := range o.Effect.Lost {
 		members[p].Found = false // others' business
 	}
 	if rec.Kind == idempotency.Close {
-		events = append(events, closedEvents(a, seq, d.Default, members, d.Time)...)
+		events = append(events, closedEvents(a, o.Seq, d.Default, members, d.Time)...)
 	} else {
-		events = append(events, journal.Events(a.o.Name, seq, members, &d)...)
+		events = append(events, journal.Events(a.o.Name, o.Seq, members, &d)...)
 	}
 	if err := journal.Tell(ctx, a.b, events); err != nil {
 		return err
@@ -184,8 +85,24 @@ func (t *told) tell(ctx context.Context, a *account, seq uint64, effect idempote
 	if err := a.buryRefused(ctx, attempt, named.Spans, members, &d); err != nil {
 		return err
 	}
-	t.mark(seq)
+	a.j.Told(o.Seq)
 	return nil
+}
+
+// members reads back the messages that a record names. It fails while some of them
+// may yet come into sight.
+func (a *account) members(ctx context.Context, named *idempotency.Record, o journal.Owing) ([]journal.Member, error) {
+	members, err := journal.Members(ctx, a.b, named)
+	if err != nil || a.d.Now().Sub(o.At) > readable {
+		return members, err
+	}
+	lost := positions(o.Effect.Lost)
+	for i := range members {
+		if _, ok := lost[uint32(i)]; !ok && !members[i].Found {
+			return nil, errNotReadable
+		}
+	}
+	return members, nil
 }
 
 // closedResult is what became of a message that was closed for a reason.
@@ -265,13 +182,6 @@ func (a *account) piece(ctx context.Context, at uint64) (*held, error) {
 	}
 	h.locate()
 	return h, nil
-}
-
-// mark remembers that a record's events are out.
-func (t *told) mark(seq uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ours[seq] = struct{}{}
 }
 
 func record(ctx context.Context, b *bus.Bus, seq uint64) (idempotency.Record, error) {

@@ -47,9 +47,12 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 		return err
 	}
 	back, err := strconv.ParseUint(m.Get(headerBack), 10, 64)
-	fold := idempotency.NewFold()
+	fold, owed := idempotency.NewFold(), []Owing(nil)
 	if err == nil {
-		err = fold.UnmarshalBinary(m.Data)
+		var data []byte
+		if data, err = j.readParts(ctx, m); err == nil {
+			owed, err = unframe(data, fold)
+		}
 	}
 	if err != nil {
 		j.o.Log.Warn("checkpoint passed over", "seq", m.Seq, "error", err)
@@ -76,6 +79,10 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 		j.readAt[o.Seq] = now // their leases count from here
 		return true
 	})
+	for _, o := range owed {
+		o.read = now
+		j.owed[o.Seq] = o
+	}
 	j.o.Log.Info("journal begins at a checkpoint", "seq", fold.Last(), "look_back", back)
 	return nil
 }
@@ -107,7 +114,7 @@ func (j *Journal) WriteCheckpoint(ctx context.Context) error {
 		return err
 	}
 	j.mu.Lock()
-	data, err := j.fold.MarshalBinary()
+	data, err := j.frame()
 	last, back := j.fold.Last(), uint64(1)
 	now := j.o.Now()
 	for len(j.marks) > 1 && now.Sub(j.marks[1].at) >= lookBack {
@@ -120,10 +127,12 @@ func (j *Journal) WriteCheckpoint(ctx context.Context) error {
 	if err != nil || last == 0 {
 		return err
 	}
-	o := bus.Out{Subject: bus.CheckpointSubject, Data: data, Header: bus.Header{
+	o := bus.Out{Subject: bus.CheckpointSubject, Header: bus.Header{
 		headerEpoch: {strconv.FormatInt(j.Epoch(), 10)}, headerBack: {strconv.FormatUint(back, 10)},
 	}}
-	o.Pack()
+	if err := j.writeParts(ctx, &o, data); err != nil {
+		return err
+	}
 	_, err = j.bus.Publish(ctx, o)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,8 @@ type Options struct {
 	Log   *slog.Logger
 	// Whole shows the watchers the journal from its beginning, checkpoint or not.
 	Whole bool
+	// PartSize is the most bytes of a checkpoint's part; 0: what one message holds.
+	PartSize int
 }
 
 // Watcher sees records after they were folded, in order, on the tail's
@@ -51,8 +54,11 @@ type Journal struct {
 	marks   []mark               // places in the journal, a minute apart, for checkpoints
 	readAt  map[uint64]time.Time // when this tail read the intents that are still open: leases count from here
 	waiters map[string]chan<- applied
-	orphans map[string]struct{} // ids of intents that nobody waits for any more and that have not come
-	strays  map[uint64]struct{} // those that came: nobody sends for them, and they are to be declared not sent
+	owed    map[uint64]Owing
+	names   []uint64             // told, and to be named in a record
+	swept   time.Time            // when owed was last looked through
+	orphans map[string]time.Time // ids of intents that nobody waits for any more and that have not come, and since when
+	strays  map[uint64]struct{}  // those that came: nobody sends for them, and they are to be declared not sent
 }
 
 type applied struct {
@@ -67,8 +73,8 @@ func New(b *bus.Bus, o Options) *Journal {
 	}
 	return &Journal{
 		bus: b, o: o, fold: idempotency.NewFold(), ready: make(chan struct{}),
-		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]struct{}{},
-		strays: map[uint64]struct{}{}, stray: make(chan struct{}, 1),
+		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]time.Time{},
+		owed: map[uint64]Owing{}, strays: map[uint64]struct{}{}, stray: make(chan struct{}, 1),
 	}
 }
 
@@ -90,6 +96,7 @@ func (j *Journal) Run(ctx context.Context) error {
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	settling.Go(func() { j.settleStrays(ctx) })
+	settling.Go(func() { j.nameTold(ctx) })
 	for {
 		err := j.tail(ctx, caught)
 		if ctx.Err() != nil {
@@ -137,6 +144,7 @@ func (j *Journal) apply(m *bus.Msg) {
 	j.remember(m.Seq, m.Time)
 	e := j.fold.Apply(m.Seq, r) // nothing, for what a checkpoint knew already
 	j.note(m.Seq, &r)
+	j.owe(m.Seq, m.Time, &r, &e)
 	if w := j.waiters[id]; w != nil {
 		w <- applied{m.Seq, e} // has room; told under mu, so that whoever gives up knows that it came
 		delete(j.waiters, id)
@@ -185,7 +193,15 @@ func (j *Journal) astray() {
 // record will appear; an intent that appears after that is declared not sent
 // by this Journal, so the caller must not act on it.
 func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
-	r.Owner = j.o.Owner
+	r.Owner, r.Told = j.o.Owner, j.take()
+	seq, effect, err := j.append(ctx, r)
+	if err != nil {
+		j.putBack(r.Told)
+	}
+	return seq, effect, err
+}
+
+func (j *Journal) append(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
 	data, err := r.Append(nil)
 	if err != nil {
 		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
@@ -225,10 +241,14 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 // AppendOutcome settles a whole intent in one way.
 func (j *Journal) AppendOutcome(ctx context.Context, o idempotency.OpenIntent, to idempotency.State, class string, d *OutcomeDetail) (uint64, idempotency.Effect, error) {
 	return j.Append(ctx, idempotency.Record{
-		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: d.Append(nil),
+		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: d.Append(nil), Owes: true,
 		Runs: []idempotency.Run{{N: uint32(o.Messages), To: to}},
 	})
 }
+
+// orphanFor is how long an intent may be on its way to the bus and still come. If
+// it comes later, others call it uncertain.
+const orphanFor = 15 * time.Minute
 
 // abandon gives up waiting, unless the record came back in the last moment.
 func (j *Journal) abandon(kind idempotency.Kind, id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
@@ -241,7 +261,9 @@ func (j *Journal) abandon(kind idempotency.Kind, id string, back <-chan applied,
 	}
 	delete(j.waiters, id)
 	if kind == idempotency.Intent {
-		j.orphans[id] = struct{}{}
+		now := j.o.Now()
+		maps.DeleteFunc(j.orphans, func(_ string, since time.Time) bool { return now.Sub(since) > orphanFor })
+		j.orphans[id] = now
 	}
 	return 0, idempotency.Effect{}, fmt.Errorf("journal: append: %w", err)
 }
@@ -258,7 +280,7 @@ func (j *Journal) settleStrays(ctx context.Context) {
 		}
 		for _, o := range j.open() {
 			r := idempotency.Record{
-				Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: "unavailable",
+				Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: "unavailable", Owes: true, // a cancel may have stood
 				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}},
 			}
 			if _, _, err := j.Append(ctx, r); err != nil && ctx.Err() == nil {

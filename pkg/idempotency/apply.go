@@ -67,7 +67,7 @@ func (f *Fold) Apply(seq uint64, r Record) Effect {
 			a.sender = r.Sender
 			e.acted++
 		}
-	case Health: // for those who send and route, not for what was sent
+	case Health, Told: // for those who send, route and tell, not for what was sent
 	default:
 		f.ignored++
 	}

@@ -46,6 +46,7 @@ const (
 	Supersede Kind = "supersede" // the newest submission of a key closes the free messages of the older ones
 	Mode      Kind = "mode"      // an account's mode: paused or not
 	Sender    Kind = "sender"    // the only process that may send for an account, or all of them
+	Told      Kind = "told"      // only says what was Told; decides nothing
 	Health    Kind = "health"    // what a process found of an account: ill, for LeaseMillis, or well; decides nothing
 )
 
@@ -93,6 +94,12 @@ type Record struct {
 	Paused bool   `json:"p,omitempty"` // Mode
 	Sender string `json:"m,omitempty"` // Sender: the owner whose intents count; empty: everybody's
 	Was    string `json:"b,omitempty"` // Sender: acts only if this is the sender so far
+
+	// Owes: something has to be stored because of this record, and a later one says
+	// in Told when that is done. Told names such records, by their sequences. The
+	// fold reads neither.
+	Owes bool     `json:"x,omitempty"`
+	Told []uint64 `json:"y,omitempty"`
 
 	// Detail is what the outside wants to know (ids, errors, times). The fold
 	// never reads it.

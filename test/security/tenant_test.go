@@ -184,7 +184,7 @@ var forbidden = struct{ publish, subscribe []string }{
 	publish: []string{
 		"sms.submit.globex.high", "sms.submit.acme", "sms.submit.acme.high.more", "sms.accepted.acme.high", "sms.queue.cr.high.acme",
 		"sms.event.acme.delivered", "sms.event.globex.delivered", "sms.inbound.acme.cr", "sms.dead.none.poison", "sms.callback.cr.dlr",
-		"sms.journal.close.all", "sms.journal.mode.cr", "sms.checkpoint.journal", "sms.delay.x", "sms.due.submit.acme.high", "sms.desk.cr", "sms.optout.cr.x", "sms.account.cr.paused",
+		"sms.journal.close.all", "sms.journal.mode.cr", "sms.checkpoint.journal", "sms.checkpoint.part.0", "sms.delay.x", "sms.due.submit.acme.high", "sms.desk.cr", "sms.optout.cr.x", "sms.account.cr.paused",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.SMS_EVENTS", "$JS.API.STREAM.CREATE.MINE",
 		"$JS.API.STREAM.UPDATE.SMS_EVENTS", "$JS.API.STREAM.DELETE.SMS_EVENTS", "$JS.API.STREAM.PURGE.SMS_SUBMIT_globex",
 		"$JS.API.STREAM.MSG.GET.SMS_EVENTS", "$JS.API.STREAM.MSG.DELETE.SMS_SUBMIT_acme", "$JS.API.STREAM.SNAPSHOT.SMS_EVENTS",
@@ -414,7 +414,7 @@ func TestProgramsAreLetToTheirOwn(t *testing.T) {
 			"sms.journal.intent.cr", "sms.journal.outcome.cr", "sms.journal.sender.cr", "sms.callback.cr.dlr", "sms.checkpoint.journal", "sms.submit.acme.high",
 			"$JS.API.STREAM.DELETE.SMS_QUEUE_cr", "$JS.API.STREAM.PURGE.SMS_JOURNAL", "$JS.API.STREAM.MSG.DELETE.SMS_JOURNAL", "$JS.ACK.SMS_QUEUE_cr.high-acme.1.1.1.1.0",
 		}},
-		"dispatcher": {[]string{"sms.checkpoint.journal"}, []string{
+		"dispatcher": {[]string{"sms.checkpoint.journal", "sms.checkpoint.part.0"}, []string{
 			"sms.submit.acme.high", "sms.accepted.acme.high", "sms.callback.cr.dlr", "sms.inbound.acme.cr", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.UPDATE.SMS_JOURNAL",
 			"$JS.API.STREAM.PURGE.SMS_JOURNAL", "$JS.API.CONSUMER.MSG.NEXT.SMS_CALLBACKS.dlr-cr", "$JS.ACK.SMS_CALLBACKS.dlr-cr.1.1.1.1.0",
 			"$JS.API.CONSUMER.MSG.NEXT.SMS_SUBMIT_acme.ingest-high", "$JS.ACK.SMS_SUBMIT_acme.ingest-high.1.1.1.1.0", "$JS.ACK.SMS_EVENTS.acme.1.1.1.1.0",
