@@ -27,7 +27,7 @@ func (t *attempt) follow(ctx context.Context, seq uint64, vs []verdict, d *journ
 	a := t.a
 	t.tellOptOuts(ctx)
 	if !slices.ContainsFunc(vs, func(v verdict) bool { return v.then != done }) { // nearly always
-		a.told.mark(seq)
+		a.j.Told(seq)
 		a.finished(t.items)
 		return
 	}
