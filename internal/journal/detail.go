@@ -81,9 +81,12 @@ func (d *OutcomeDetail) At(pos uint32) MessageResult {
 	return d.Default
 }
 
-// Outcome reads the detail of an outcome record.
+// Outcome reads the detail of an outcome record. One without a detail tells nothing.
 func Outcome(r *idempotency.Record) (OutcomeDetail, error) {
 	var d OutcomeDetail
+	if len(r.Detail) == 0 {
+		return d, nil
+	}
 	if err := json.Unmarshal(r.Detail, &d); err != nil {
 		return d, fmt.Errorf("journal: outcome detail: %w", err)
 	}

@@ -279,9 +279,10 @@ func (j *Journal) settleStrays(ctx context.Context) {
 		case <-j.stray:
 		}
 		for _, o := range j.open() {
+			d := OutcomeDetail{Time: j.o.Now().UTC()}
 			r := idempotency.Record{
 				Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: "unavailable", Owes: true, // a cancel may have stood
-				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}},
+				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}}, Detail: d.Append(nil),
 			}
 			if _, _, err := j.Append(ctx, r); err != nil && ctx.Err() == nil {
 				j.o.Log.Warn("orphaned intent not settled yet", "intent", o.Seq, "error", err)

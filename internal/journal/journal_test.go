@@ -131,6 +131,21 @@ func TestIntentThatNobodyWaitsForIsDeclaredNotSent(t *testing.T) {
 			t.Fatalf("still %v, journal at %d", j.State(k).State, state.LastSeq)
 		}
 	}
+	// Whoever meets its messages again reads back what there is to tell of it.
+	m, err := b.Get(t.Context(), bus.JournalStream, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settled idempotency.Record
+	if err := json.Unmarshal(m.Data, &settled); err != nil {
+		t.Fatal(err)
+	}
+	for _, detail := range [][]byte{settled.Detail, nil} { // nil: as earlier versions wrote it
+		settled.Detail = detail
+		if d, err := journal.Outcome(&settled); err != nil || d.Default.Status != "" || len(d.Each) > 0 {
+			t.Errorf("an intent that was not sent tells %+v, %v", d, err)
+		}
+	}
 }
 
 // A bus that stood still brings back many at once. Nobody else ever settles what
