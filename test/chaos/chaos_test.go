@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -44,13 +45,29 @@ func TestChaos(t *testing.T) {
 			j.breaks("%s: %d requests within a second, the limit is %d", typ, j.most[typ], chaosLimit)
 		}
 	}
-	for _, b := range j.broken[:min(len(j.broken), 20)] {
-		t.Error(b)
+	if keysLost := n.did["Redis killed"]+n.did["Redis flushed"] > 0 && n.did["NATS killed"]+n.did["NATS restarted"] > 0; j.forgotten > 0 && !keysLost {
+		j.breaks("accepted twice: %d messages, though not both Redis and NATS had forgotten", j.forgotten)
 	}
+	j.show(t, f.Dir)
 	if j.messages == 0 || j.taken == 0 {
 		t.Error("nothing was accepted: nothing is proved")
 	}
 	fmt.Print(j.report(n, f, drained))
+}
+
+// show tells some of each kind of what is broken, and writes all of it down.
+func (j *judgement) show(t *testing.T, dir string) {
+	shown := map[string]int{}
+	for _, b := range j.broken {
+		kind, _, _ := strings.Cut(b, ":")
+		if shown[kind]++; shown[kind] <= 4 {
+			t.Error(b)
+		}
+	}
+	for kind, n := range shown {
+		t.Logf("%d × %s", n, kind)
+	}
+	rig.Write(t, filepath.Join(dir, "broken.txt"), strings.Join(j.broken, "\n"))
 }
 
 // ledgerTimes are the instants at which a gateway came to read headers.
@@ -80,6 +97,7 @@ func (j *judgement) report(n *nemesis, f *fleet, drained time.Duration) string {
 	line("messages", "%d accepted, %d without an answer, answers but 202 %v", j.messages, j.unknown, f.l.answers)
 	line("lost", "%d", j.lost)
 	line("twice outside uncertainty", "%d", j.twice)
+	line("accepted twice under one key", "%d, by a Redis and a NATS that had both forgotten it", j.forgotten)
 	line("uncertain", "%d left, %d sent again as their policy says", j.uncertain, j.retried)
 	line("most requests in any second", "%v, the limit is %d", j.most, chaosLimit)
 	line("reports", "%d answered 2xx; %d messages taken, %d of them reported", j.reports, j.taken, j.matched)

@@ -32,6 +32,7 @@ type judgement struct {
 	messages, unknown       int // accepted; and those of which the client knows nothing
 	lost, twice, uncertain  int
 	retried                 int // sent twice, as their policy says
+	forgotten               int // accepted twice under one key: both who knew it had forgotten
 	taken, matched, reports int // messages that gateways have; with their report; callbacks that were answered 2xx
 	statuses                map[string]int
 	most                    map[string]int // requests in any second, by type
@@ -224,7 +225,12 @@ func (w *world) readEvent(t *testing.T, data []byte, ids map[string]bool, out ma
 func (l *load) learn(to, envelope string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if m := l.messages[to]; m != nil && m.envelope == "" && envelope != "" {
+	m := l.messages[to]
+	if m == nil || envelope == "" {
+		return
+	}
+	m.ids[envelope] = true
+	if m.envelope == "" {
 		m.envelope = envelope
 		l.envelopes[envelope] = append(l.envelopes[envelope], m)
 	}
@@ -280,6 +286,13 @@ func (j *judgement) message(m *message, s *seen, at []time.Time, unreported bool
 		j.statuses[s.status]++
 	} else {
 		j.unknown++
+	}
+	if len(m.ids) > 1 { // what became of each of them its number does not tell
+		j.forgotten++
+		if n > len(m.ids)*2 {
+			j.breaks("sent %d times and accepted %d times: %s", n, len(m.ids), m.to)
+		}
+		return
 	}
 	_, uncertain := s.told["uncertain"]
 	if s.status == "uncertain" {

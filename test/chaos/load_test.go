@@ -16,10 +16,11 @@ import (
 // message is one recipient that was submitted; its number names it.
 type message struct {
 	to, typ       string
-	envelope      string    // "" while it is not known
-	accepted      bool      // a 202, or an ack of the bus
-	retry         bool      // its policy
-	after, before time.Time // send_at, expires_at; zero: none
+	envelope      string          // "" while it is not known
+	ids           map[string]bool // envelopes that were told of
+	accepted      bool            // a 202, or an ack of the bus
+	retry         bool            // its policy
+	after, before time.Time       // send_at, expires_at; zero: none
 }
 
 // load is what clients have submitted and what they were answered. Clients are
@@ -54,7 +55,7 @@ func (l *load) envelope(typ, priority string, n int, more map[string]any) (map[s
 	to := make([]map[string]any, n)
 	ms := make([]*message, n)
 	for i := range ms {
-		ms[i] = &message{to: fmt.Sprintf(shape(typ), 10_000+l.next.Add(1)), typ: typ, retry: l.retry}
+		ms[i] = &message{to: fmt.Sprintf(shape(typ), 10_000+l.next.Add(1)), typ: typ, retry: l.retry, ids: map[string]bool{}}
 		to[i] = map[string]any{"to": ms[i].to}
 	}
 	policy := "hold"
@@ -108,7 +109,7 @@ func (l *load) submit(ctx context.Context, key string, e map[string]any, ms []*m
 			return "", fmt.Errorf("%d %s", code, data)
 		}
 		l.note(code, err)
-		if code == 0 && key == "" {
+		if key == "" && (code == 0 || code >= 500) { // it may be stored: only a key makes it safe to repeat
 			return "", nil
 		}
 		select {
@@ -124,7 +125,7 @@ func (l *load) accept(id string, ms []*message) {
 	defer l.mu.Unlock()
 	l.envelopes[id] = ms
 	for _, m := range ms {
-		m.accepted, m.envelope = true, id
+		m.accepted, m.envelope, m.ids[id] = true, id, true
 	}
 }
 
