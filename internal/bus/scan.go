@@ -3,6 +3,8 @@ package bus
 import (
 	"context"
 	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Scan hands every message of the stream that matches filter, from sequence
@@ -19,6 +21,20 @@ func (b *Bus) Scan(ctx context.Context, stream, filter string, from uint64, fn f
 			return from, err
 		}
 	}
+}
+
+// Subjects returns how many messages the stream holds under each subject that
+// matches filter. It is dear where there are many: the server counts them.
+func (b *Bus) Subjects(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, typed("subjects of "+stream, err)
+	}
+	return info.State.Subjects, nil
 }
 
 // First reads the first message of the stream, from sequence from on, that

@@ -132,10 +132,15 @@ func submitConfig(tenant string) jetstream.StreamConfig {
 }
 
 // queueConfig keeps messages after their ack: reports are matched by reading
-// them back. 168 h are 72 of expiry, 72 of waiting for a report, 24 to spare.
+// them back. 168 h are 72 of expiry, 72 of waiting for a report, 24 to spare. It
+// lists the priorities for the same reason as submitConfig.
 func queueConfig(account string) jetstream.StreamConfig {
+	var subjects []string
+	for _, p := range envelope.Priorities {
+		subjects = append(subjects, QueueSubject(account, string(p), "*"))
+	}
 	return jetstream.StreamConfig{
-		Name: QueueStream(account), Subjects: []string{"sms.queue." + account + ".>"}, MaxAge: 168 * time.Hour,
+		Name: QueueStream(account), Subjects: subjects, MaxAge: 168 * time.Hour,
 		Discard: jetstream.DiscardNew, AllowDirect: true, Duplicates: 2 * time.Minute,
 	}
 }

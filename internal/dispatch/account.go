@@ -40,6 +40,7 @@ type account struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	pace    *pacer
 	lanes   []*lane     // most urgent first, tenants within
+	sweeps  int         // the janitor's
 	queue   string      // the stream
 	tripped atomic.Bool // the breaker opened: what follows is a probe
 

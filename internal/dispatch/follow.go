@@ -231,26 +231,37 @@ func (a *account) buryAs(ctx context.Context, reason envelope.DeadReason, items 
 	return nil
 }
 
+// maxRaw is what a dead letter keeps of what cannot be read: it must fit into a
+// message itself.
+const maxRaw = 256 << 10
+
 // poison takes what cannot be read out of the queue, into the dead letters.
 func (a *account) poison(ctx context.Context, m *bus.Msg, cause error) {
 	detail := "not a piece of this lane"
 	if cause != nil {
 		detail = "not JSON of a piece"
 	}
-	letter := envelope.DeadLetter{
-		Time: a.d.Now().UTC(), Account: a.o.Name, Reason: envelope.DeadPoison, Subject: m.Subject, Raw: m.Data[:min(len(m.Data), 1<<20)],
-		Error: &envelope.EventError{Code: string(envelope.InvalidEnvelope), Detail: detail},
-	}
-	data, err := json.Marshal(&letter)
-	if err == nil {
-		_, err = a.b.Publish(ctx, bus.Out{
-			Subject: bus.DeadSubject(a.o.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison-" + m.Place(),
-		})
-	}
+	err := a.letter(ctx, m, detail)
 	if err == nil {
 		err = m.Term("poison")
 	} else {
 		err = m.Nak(5 * time.Second)
 	}
 	a.d.Log.Error("poison in the queue", "account", a.o.Name, "seq", m.Seq, "error", err)
+}
+
+// letter keeps what cannot be read as a dead letter.
+func (a *account) letter(ctx context.Context, m *bus.Msg, detail string) error {
+	letter := envelope.DeadLetter{
+		Time: a.d.Now().UTC(), Account: a.o.Name, Reason: envelope.DeadPoison, Subject: m.Subject, Raw: m.Data[:min(len(m.Data), maxRaw)],
+		Error: &envelope.EventError{Code: string(envelope.InvalidEnvelope), Detail: detail},
+	}
+	data, err := json.Marshal(&letter)
+	if err != nil {
+		return err
+	}
+	_, err = a.b.Publish(ctx, bus.Out{
+		Subject: bus.DeadSubject(a.o.Name, string(envelope.DeadPoison)), Data: data, MsgID: "poison-" + m.Place(),
+	})
+	return err
 }

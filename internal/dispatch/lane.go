@@ -268,7 +268,7 @@ func (l *lane) waitRoom(ctx context.Context) bool {
 // to send in it. It returns how many messages the piece has.
 func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 	h := &held{l: l, msg: m}
-	if err := envelope.DecodePiece(m.Data, &h.p); err != nil || len(h.p.Messages) == 0 || h.p.Tenant != l.tenant {
+	if err := envelope.DecodePiece(m.Data, &h.p); err != nil || h.p.Check() != nil || h.p.Tenant != l.tenant {
 		l.a.poison(ctx, m, err)
 		return 1
 	}

@@ -99,7 +99,7 @@ func (a *account) open(m *bus.Msg, now time.Time) (n int) {
 // look reads a piece that stays in the queue; nil: it is unreadable.
 func (a *account) look(m *bus.Msg) *held {
 	h := &held{msg: m}
-	if envelope.DecodePiece(m.Data, &h.p) != nil {
+	if envelope.DecodePiece(m.Data, &h.p) != nil || h.p.Check() != nil {
 		return nil
 	}
 	h.locate()

@@ -14,12 +14,19 @@ import (
 // sweepAtMost bounds the pieces that one sweep of a lane looks at.
 const sweepAtMost = 20_000
 
+// straysEvery is how many sweeps there are to one that looks for strays: it reads
+// what they left in the queue again and again.
+const straysEvery = 10
+
 var errSwept = errors.New("enough")
 
 // sweep closes and tells what expired in lanes that do not move: an account that
 // is paused or ill. The messages stay in the queue and are passed over when their
 // turn comes. All dispatchers sweep; the journal lets one of them win.
 func (a *account) sweep(ctx context.Context) {
+	if a.sweeps++; a.sweeps%straysEvery == 1 {
+		a.sweepStrays(ctx)
+	}
 	if since, _ := a.stuck(); since.IsZero() && !a.j.Paused(a.o.Name) {
 		return
 	}
@@ -41,6 +48,37 @@ func (a *account) sweep(ctx context.Context) {
 			a.d.Log.Warn("sweep interrupted", "account", a.o.Name, "priority", string(l.priority), "error", err)
 		}
 		stop(nil)
+	}
+}
+
+// sweepStrays looks at what lies in lanes that nobody reads: of tenants that this
+// account does not serve, or does not any more. What can be read waits for its
+// tenant to come back, and is told as expired when its time is over. What cannot
+// is buried and taken out.
+func (a *account) sweepStrays(ctx context.Context) {
+	lanes, err := a.b.Subjects(ctx, a.queue, bus.QueueSubject(a.o.Name, "*", "*"))
+	if err != nil {
+		if ctx.Err() == nil {
+			a.d.Log.Warn("strays not looked for", "account", a.o.Name, "error", err)
+		}
+		return
+	}
+	for _, l := range a.lanes {
+		delete(lanes, bus.QueueSubject(a.o.Name, string(l.priority), l.tenant))
+	}
+	for subject := range lanes {
+		seen := 0
+		ctx, stop := context.WithCancel(ctx)
+		_, _ = a.b.Scan(ctx, a.queue, subject, 1, func(m *bus.Msg) { // what was missed is there in the next sweep
+			if seen++; seen > sweepAtMost {
+				stop()
+			} else if a.look(m) != nil {
+				a.expire(ctx, m)
+			} else if err := a.letter(ctx, m, "not a piece, in a lane that nobody reads"); err == nil {
+				_ = a.b.Delete(ctx, a.queue, m.Seq) // or after the next sweep, as the same letter
+			}
+		})
+		stop()
 	}
 }
 

@@ -50,6 +50,11 @@ func TestPublishedRubbish(t *testing.T) {
 	for _, b := range bodies {
 		r.publish("sms.submit.acme.normal", b, "Tuma-Packed", "gzip", "X-Tenant", "beta")
 	}
+	// Without a body, these look to a client like the server's own remarks.
+	for _, remark := range [][]string{{"Status", "409", "Description", "Consumer Deleted"}, {"Status", "100"}, {"Status", "408", "Nats-Pending-Messages", "1000000", "Nats-Pending-Bytes", "1000000"}} {
+		bodies = append(bodies, "")
+		r.publish("sms.submit.acme.normal", "", remark...)
+	}
 	for _, e := range r.events("acme", envelope.Rejected, len(bodies)) {
 		if m := e.Messages[0]; m.Error.Code != string(envelope.InvalidEnvelope) || m.Error.Detail == "" {
 			t.Errorf("%+v", m)

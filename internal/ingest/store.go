@@ -76,6 +76,9 @@ func unpack(m *bus.Msg) (*envelope.Piece, error) {
 	if err := envelope.DecodePiece(m.Data, p); err != nil {
 		return nil, fmt.Errorf("ingest: piece: %w", err)
 	}
+	if err := p.Check(); err != nil {
+		return nil, fmt.Errorf("ingest: piece: %w", err)
+	}
 	return p, nil
 }
 

@@ -191,16 +191,18 @@ func (s *Store) delayed(m *bus.Msg, _ int64) { s.stored(m, envelope.Origin{}) }
 
 func (s *Store) stored(m *bus.Msg, origin envelope.Origin) {
 	var p envelope.Piece
-	if err := envelope.DecodePiece(m.Data, &p); err != nil {
+	err := envelope.DecodePiece(m.Data, &p)
+	if err == nil {
+		err = p.Check()
+	}
+	if err != nil { // whose turn it is to handle it will bury it
 		s.o.Log.Error("piece unreadable", "stream", m.Stream, "seq", m.Seq, "error", err)
 		return
 	}
 	if p.Origin != nil {
 		origin = *p.Origin
 	}
-	if p.ID != "" {
-		s.register(&p, origin)
-	}
+	s.register(&p, origin)
 }
 
 // progress is how far the sources have been read.
