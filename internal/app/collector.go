@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/desk"
@@ -97,7 +98,7 @@ func (k *kit) collector(ctx context.Context) error {
 		return ""
 	})
 	k.add("reports", c.Run, nil)
-	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Log: k.log, Connections: callbackConnections}).Run, nil)
+	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Body: 10 * time.Second, Answer: 30 * time.Second, Log: k.log, Connections: callbackConnections}).Run, nil)
 	return nil
 }
 

@@ -127,6 +127,7 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeWithin)) // who does not read is not waited for; tests' recorders have none
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n'))

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -264,5 +265,68 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	if err := read(); err != nil {
 		t.Fatalf("the third is not served after the first has gone: %v", err)
+	}
+}
+
+// Nobody holds a connection by being slow: not with headers, not with a body that
+// nobody reads, not by never asking anything.
+func TestSlowClientsAreCutOff(t *testing.T) {
+	t.Parallel()
+	ln, err := Listen(t.Context(), "test", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, 10*time.Second, Server("test", ln, refuses, ServerOptions{Unread: 300 * time.Millisecond}))
+	}()
+	var wait sync.WaitGroup
+	for name, c := range map[string]struct {
+		head  string
+		drops string // sent again and again
+		after time.Duration
+	}{
+		"headers":       {"POST / HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", 8 * time.Second},
+		"body":          {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "x", 3 * time.Second},
+		"chunked body":  {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", 3 * time.Second},
+		"endless chunk": {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n", "x", 3 * time.Second},
+		"nothing":       {"", "", 8 * time.Second},
+	} {
+		wait.Go(func() {
+			conn, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			began := time.Now()
+			_ = conn.SetDeadline(began.Add(20 * time.Second))
+			gone := make(chan struct{})
+			go func() { // ends with the connection
+				defer close(gone)
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+			_, _ = io.WriteString(conn, c.head)
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-gone:
+					if took := time.Since(began); took > c.after {
+						t.Errorf("%s: held for %s", name, took)
+					}
+					return
+				case <-tick.C:
+					_, _ = io.WriteString(conn, c.drops) // fails once it is cut off
+				}
+			}
+		})
+	}
+	wait.Wait()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -48,6 +48,10 @@ type ServerOptions struct {
 	// answer may take. 0: no bound, for bodies and answers that are streams; what
 	// reads them must then have its own.
 	Body, Answer time.Duration
+	// Unread is how long a body may take that Body does not bound, until its handler
+	// sets a bound of its own: also one that is never read, of a request that is
+	// refused. 0: one minute.
+	Unread time.Duration
 	// Connections bounds how many are open at once; who comes then waits to be
 	// let in. 0: no bound.
 	Connections int
@@ -64,7 +68,7 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 			log = slog.New(slog.DiscardHandler)
 		}
 		srv := &http.Server{
-			Handler:           discreet(h, log),
+			Handler:           o.bounded(discreet(h, log)),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       o.Body,
 			WriteTimeout:      o.Answer,
@@ -93,6 +97,25 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 		}
 		return err
 	}}
+}
+
+// bounded keeps a client from holding a connection by sending a body drop by drop:
+// net/http reads on in what a handler left, without end unless the connection has
+// one.
+func (o ServerOptions) bounded(h http.Handler) http.Handler {
+	if o.Body > 0 {
+		return h
+	}
+	most := o.Unread
+	if most == 0 {
+		most = time.Minute
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 { // without one, the end of the wait would be taken for the client's
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(most)) // servers have deadlines
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // discreet answers 500 where a handler panics, and logs where, but not the words:
