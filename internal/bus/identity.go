@@ -35,8 +35,9 @@ func identity(o Options) ([]nats.Option, error) {
 }
 
 // credentials reads which of the two kinds a file is. It looks now, so that a
-// wrong path is an error of the start, and the client reads the file again at
-// every connection, so that a new one is used without a restart.
+// wrong path is an error of the start. A JWT is read again at every connection, so
+// that a new one is used without a restart; of an nkey the client keeps the public
+// half, so that another one takes a restart.
 func credentials(path string) (nats.Option, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

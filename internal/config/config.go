@@ -39,7 +39,7 @@ type NATS struct {
 	// server inside this process, which only tuma up offers.
 	URL URL `yaml:"url"`
 	// Credentials is the path of a NATS .creds file or of a file with an nkey's
-	// seed; empty: none. The file is read again at every connection.
+	// seed; empty: none. A JWT is read again at every connection.
 	Credentials Text `yaml:"credentials,omitempty"`
 	// User and Password are the other way to say who connects; empty: none.
 	User     Text   `yaml:"user,omitempty"`

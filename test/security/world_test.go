@@ -31,6 +31,7 @@ import (
 
 const (
 	acmeKey, acmeHash     = "demo", "2a97516c354b68848cdbd8f54a226a0a55b21ed138e207ad6c5cbb9c00aa5aea"
+	globexKey             = "key-of-globex"
 	callbackToken         = "callback-token-of-the-test"
 	cloudrebueCredentials = "demo-cloudrebue-token" // the simulator's
 )
@@ -174,7 +175,7 @@ ingest:
   listen: %q
   tenants:
     - {name: acme, keys_sha256: [%s], default_region: KE, operator: true, bus: true}
-    - {name: globex, keys_sha256: [], bus: true}
+    - {name: globex, keys_sha256: [%s], bus: true}
 dlr_collector: {listen: %q, public_url: "http://%s"}
 providers:
   cr:
@@ -196,7 +197,7 @@ providers:
     options: {senders: {ACME: 1}}
     poll: {after: 1s, every: 1s}
 routes: [{prefix: "+226", providers: [box]}, {prefix: "+33", providers: [sched]}, {prefix: "+", providers: [cr]}]
-`, w.url, w.seed(program), w.redis.Addr(), w.api, acmeHash, w.dlr, w.dlr, w.sim, cloudrebueCredentials, callbackToken, w.sim, callbackToken, w.sim)
+`, w.url, w.seed(program), w.redis.Addr(), w.api, acmeHash, sha(globexKey), w.dlr, w.dlr, w.sim, cloudrebueCredentials, callbackToken, w.sim, callbackToken, w.sim)
 	c, err := config.Parse("tuma.yaml", []byte(text), app.TypeDefaults(), nothing)
 	if err != nil {
 		w.t.Fatal(err)

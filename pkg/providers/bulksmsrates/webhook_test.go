@@ -155,3 +155,31 @@ func TestParseReports(t *testing.T) {
 		}
 	}
 }
+
+// FuzzVerify: nothing is authentic but what the document's rule says, reckoned here
+// once more and in another way.
+func FuzzVerify(f *testing.F) {
+	now := providertest.Now()
+	good := strconv.FormatInt(now.Unix(), 10)
+	f.Add(sign(secret, good, payload), good, []byte(payload))
+	f.Add("sha256=", good, []byte(payload))
+	f.Add("sha1=00", "-1", []byte{})
+	f.Add(strings.ToUpper(sign(secret, good, payload)), "1e30", []byte(payload))
+	f.Add("sha256="+strings.Repeat("0", 64), "99999999999999999999", []byte("\x00"))
+	p := account(f, nil, nil).(providers.Reporter)
+	f.Fuzz(func(t *testing.T, signature, stamp string, body []byte) {
+		err := p.VerifyReport(&providers.Callback{
+			Method: http.MethodPost, Body: body, Time: now,
+			Header: http.Header{"X-Webhook-Timestamp": {stamp}, "X-Webhook-Signature": {signature}},
+		})
+		at, perr := strconv.ParseUint(stamp, 10, 40)
+		near := perr == nil && now.Unix()-int64(at) <= 900 && int64(at)-now.Unix() <= 900
+		same := strings.EqualFold(signature[min(len(signature), 7):], sign(secret, stamp, string(body))[7:]) && strings.HasPrefix(signature, "sha256=")
+		if want := near && same; want != (err == nil) {
+			t.Fatalf("%q %q: %v", signature, stamp, err)
+		}
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Fatal(err)
+		}
+	})
+}
