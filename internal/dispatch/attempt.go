@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -148,6 +149,18 @@ func (t *attempt) position(i int) uint32 {
 		return uint32(i)
 	}
 	return t.pos[i]
+}
+
+// won is the place in items of the message at a position of the intent; -1: it is
+// another's.
+func (t *attempt) won(pos uint32) int {
+	if t.pos == nil && int(pos) < len(t.items) {
+		return int(pos)
+	}
+	if i, ok := slices.BinarySearch(t.pos, pos); ok {
+		return i
+	}
+	return -1
 }
 
 // await sleeps until a usable slot. One that was missed is given up for the

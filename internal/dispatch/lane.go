@@ -273,6 +273,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 		return 1
 	}
 	h.locate()
+	m.Data, m.Header, m.Subject = nil, nil, "" // half of what a held piece would take
 	free := l.a.screen(ctx, h)
 	if since, why := l.a.stuck(); l.moving(since, why) {
 		free = l.a.moveAll(ctx, h, free)

@@ -110,15 +110,14 @@ func (t *attempt) runs(vs []verdict) []idempotency.Run {
 // events of an outcome, and of messages that were cancelled while they were
 // taken and are closed now that the outcome has freed them.
 func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, effect idempotency.Effect) []envelope.Event {
-	members := make([]journal.Member, t.all)
-	for i, it := range t.items {
-		members[t.position(i)] = journal.Member{EventMessage: t.told[i], Tenant: it.h.p.Tenant, Found: true}
-	}
-	events := journal.Events(t.a.o.Name, seq, members, d)
+	events := journal.EventsOf(t.a.o.Name, seq, t.all, func(p int) (*envelope.EventMessage, string) {
+		if i := t.won(uint32(p)); i >= 0 {
+			return &t.told[i], t.items[i].h.p.Tenant
+		}
+		return nil, ""
+	}, d)
 	for n, p := range effect.Freed {
-		i := slices.IndexFunc(t.items, func(it item) bool {
-			return uint64(p) < uint64(t.all) && members[p].ID == envelope.MessageID(it.h.p.ID, it.msg().Index)
-		})
+		i := t.won(p)
 		if i < 0 {
 			continue
 		}
@@ -127,7 +126,7 @@ func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, eff
 		if status == "" {
 			continue
 		}
-		events = append(events, journal.ClosedEvents(cause(seq), members[p].Tenant, t.a.o.Name, status, detail, d.Time, []envelope.EventMessage{members[p].EventMessage})...)
+		events = append(events, journal.ClosedEvents(cause(seq), t.items[i].h.p.Tenant, t.a.o.Name, status, detail, d.Time, t.told[i:i+1:i+1])...)
 	}
 	return events
 }

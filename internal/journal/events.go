@@ -19,6 +19,17 @@ import (
 // ids, whoever tells them and however often. members are those of the intent,
 // in its order; those not found, and results without a status, tell nothing.
 func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []envelope.Event {
+	return EventsOf(account, seq, len(members), func(i int) (*envelope.EventMessage, string) {
+		if m := &members[i]; m.Found {
+			return &m.EventMessage, m.Tenant
+		}
+		return nil, ""
+	}, d)
+}
+
+// EventsOf is Events for who has the n messages of the intent elsewhere: member
+// returns one of them with its tenant, nil if it is to tell nothing.
+func EventsOf(account string, seq uint64, n int, member func(i int) (m *envelope.EventMessage, tenant string), d *OutcomeDetail) []envelope.Event {
 	type group struct {
 		tenant string
 		status envelope.Status
@@ -26,19 +37,20 @@ func Events(account string, seq uint64, members []Member, d *OutcomeDetail) []en
 	byGroup := map[group]*[]envelope.EventMessage{}
 	var last group // most members are like the one before
 	var list *[]envelope.EventMessage
-	for i := range members {
-		r, m := d.At(uint32(i)), &members[i]
-		if r.Status == "" || !m.Found {
+	for i := range n {
+		r := d.At(uint32(i))
+		m, tenant := member(i)
+		if r.Status == "" || m == nil {
 			continue
 		}
-		if g := (group{m.Tenant, r.Status}); list == nil || g != last {
+		if g := (group{tenant, r.Status}); list == nil || g != last {
 			if list, last = byGroup[g], g; list == nil {
 				list = new([]envelope.EventMessage)
-				*list = make([]envelope.EventMessage, 0, len(members)-i)
+				*list = make([]envelope.EventMessage, 0, n-i)
 				byGroup[g] = list
 			}
 		}
-		*list = append(*list, m.EventMessage)
+		*list = append(*list, *m)
 		em := &(*list)[len(*list)-1]
 		em.ProviderMessageID = r.ProviderID
 		em.Attempts++ // the request that this is the outcome of
