@@ -30,10 +30,7 @@ func (w *world) queue(ctx context.Context, account string, n, size int) error {
 		if err != nil {
 			return err
 		}
-		out, err := w.bus.PublishAsync(bus.Out{
-			Subject: bus.QueueSubject(account, string(envelope.Normal), tenant), Data: data, MsgID: p.ID,
-			Header: bus.Header{"traceparent": {p.Traceparent}},
-		})
+		out, err := w.bus.PublishAsync(bus.Out{Subject: bus.QueueSubject(account, string(envelope.Normal), tenant), Data: data, MsgID: p.ID})
 		if err != nil {
 			return err
 		}

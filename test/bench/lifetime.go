@@ -28,35 +28,65 @@ func reporting(ctx context.Context, o *options, t *table, _ int) error {
 		if err := w.bareReports(ctx, t, load); err != nil {
 			return err
 		}
-		c, err := w.tuma(ctx, "dlr-collector")
+		_, err = w.reported(ctx, t, tumaAccepted, tumaEvents, load)
+		return err
+	})
+}
+
+// reported measures the dlr-collector under a load of reports, until the last is
+// out as an event.
+func (w *world) reported(ctx context.Context, t *table, accepted, events string, load order) (c *process, err error) {
+	if c, err = w.tuma(ctx, "dlr-collector"); err != nil {
+		return nil, err
+	}
+	load.Seed = w.o.seed
+	p, err := w.child(ctx, "posts", load)
+	if err != nil {
+		return nil, err
+	}
+	var r result
+	m, err := w.measure([]*process{c}, func() (float64, error) {
+		began := time.Now()
+		if err := p.begin(); err != nil {
+			return 0, err
+		}
+		if r, err = p.result(); err != nil {
+			return 0, err
+		}
+		within, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(load.N)*time.Millisecond/2)
+		defer cancel()
+		err := c.delivered(within, load.N)
+		return time.Since(began).Seconds(), err
+	})
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	t.add(accepted, "reports/s", float64(load.N)/r.Seconds)
+	t.measured(events, "reports/s", load.N, m)
+	return c, answered(r, http.StatusOK, load.N)
+}
+
+// storm measures what a million reports at once, in any order and over many
+// connections, cost beside time. Two thirds of the batches that they belong to
+// have no room among those that the collector keeps at hand.
+func storm(ctx context.Context, o *options, t *table, run int) error {
+	if run >= 1 {
+		return nil // it is long, and memory hardly varies
+	}
+	n := o.size(1_000_000)
+	return o.in(ctx, true, func(w *world) error {
+		d, _, err := w.drain(ctx, single, n, 1)
 		if err != nil {
 			return err
 		}
-		load.Seed = o.seed
-		p, err := w.child(ctx, "posts", load)
+		w.stop(d)
+		c, err := w.reported(ctx, t, stormAccepted, stormEvents, order{Target: w.callback, Reports: "http://" + w.gateway, N: n, Connections: 1024})
 		if err != nil {
 			return err
 		}
-		var r result
-		m, err := w.measure([]*process{c}, func() (float64, error) {
-			began := time.Now()
-			if err := p.begin(); err != nil {
-				return 0, err
-			}
-			if r, err = p.result(); err != nil {
-				return 0, err
-			}
-			within, cancel := context.WithTimeout(ctx, 2*time.Minute)
-			defer cancel()
-			err := c.delivered(within, n)
-			return time.Since(began).Seconds(), err
-		})
-		if err != nil {
-			return c.failed(err)
-		}
-		t.add(tumaAccepted, "reports/s", float64(n)/r.Seconds)
-		t.measured(tumaEvents, "reports/s", n, m)
-		return answered(r, http.StatusOK, n)
+		mib, err := c.peak()
+		t.add(rssStorm, "MiB", mib)
+		return err
 	})
 }
 

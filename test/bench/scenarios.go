@@ -18,7 +18,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"dispatch", dispatching}, {"envelopes", envelopes}, {"ingest", ingesting}, {"reports", reporting}, {"life", life}, {"memory", memory}, {"scale", scaling},
+		{"dispatch", dispatching}, {"envelopes", envelopes}, {"ingest", ingesting}, {"reports", reporting}, {"storm", storm}, {"life", life}, {"memory", memory}, {"scale", scaling},
 	}
 }
 
@@ -44,6 +44,10 @@ const (
 	timeSmall    = "time for each 1,000, backlog of 100,000"
 	timeLarge    = "time for each 1,000, backlog of 1,000,000"
 	rssIngest    = "ingest's memory, 1,000,000 envelopes accepted"
+
+	stormAccepted = "Tuma dlr-collector, a storm of 1,000,000 accepted"
+	stormEvents   = "Tuma dlr-collector, a storm of 1,000,000 out as events"
+	rssStorm      = "dlr-collector's memory, a storm of 1,000,000"
 )
 
 func targets() []target {
@@ -57,6 +61,7 @@ func targets() []target {
 		{figure: tumaPosts, of: barePosts, least: 0.7},
 		{figure: tumaAccepted, of: bareReports, least: 0.8},
 		{figure: tumaEvents, of: bareReports, least: 0.5},
+		{figure: stormAccepted, least: 10_000},
 		{figure: cpuLines, most: 2},
 		{figure: rssLarge, of: rssSmall, most: 1.3},
 		{figure: rssLarge, most: 200},
