@@ -52,7 +52,7 @@ type Options struct {
 type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
-	patient  jetstream.PublishOpt
+	out      *outbox
 	replicas int
 	log      *slog.Logger
 
@@ -71,11 +71,6 @@ func Connect(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name(o.Name), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
 		nats.ReconnectBufSize(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(2 * time.Second),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				o.Log.Warn("nats connection lost", "error", err)
-			}
-		}),
 		// A wrong password may be mended at the server: without this the client gives
 		// up for good when it is refused twice.
 		nats.IgnoreAuthErrorAbort(),
@@ -107,16 +102,23 @@ func Connect(o Options) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: connect: %w", err)
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(8192), jetstream.WithPublishAsyncTimeout(publishTimeout),
-		jetstream.WithDefaultTimeout(publishTimeout))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(publishTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("bus: jetstream: %w", err)
 	}
-	// Room for a publish comes as acks come: wait for it as long as for an ack, not
-	// the client's 200 ms.
-	patient := jetstream.WithStallWait(publishTimeout)
-	return &Bus{nc: nc, js: js, patient: patient, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
+	out, err := newOutbox(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("bus: publishing: %w", err)
+	}
+	nc.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
+		if err != nil {
+			o.Log.Warn("nats connection lost", "error", err)
+		}
+		out.disconnected()
+	})
+	return &Bus{nc: nc, js: js, out: out, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
 }
 
 // MaxPayload is the most bytes of one message, headers included, that the
@@ -154,6 +156,7 @@ func (b *Bus) Close() {
 	if b.nc.IsConnected() {
 		_ = b.nc.FlushTimeout(time.Second) // best effort: every promise hangs on an ack, not on this
 	}
+	b.out.close()
 	b.nc.Close()
 }
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,31 +43,18 @@ func (b *Bus) Publish(ctx context.Context, o Out) (Ack, error) {
 	return Ack{a.Stream, a.Sequence, a.Duplicate}, nil
 }
 
-// Pending is an asynchronous publish under way.
-type Pending struct{ f jetstream.PubAckFuture }
-
 // PublishAsync hands a message over; at most some thousands are under way, then
 // it blocks. The outcome comes from Wait.
 func (b *Bus) PublishAsync(o Out) (Pending, error) {
 	m, opts := o.message()
-	f, err := b.js.PublishMsgAsync(m, append(opts, b.patient)...)
+	if len(opts) > 0 {
+		return Pending{}, errors.New("bus: schedules are published by Publish")
+	}
+	p, err := b.out.publish(m)
 	if err != nil {
 		return Pending{}, typed("publish", err)
 	}
-	return Pending{f}, nil
-}
-
-// Wait blocks until the message is stored, refused, or ctx is done. The ack
-// itself times out after some seconds, so Wait always ends.
-func (p Pending) Wait(ctx context.Context) (Ack, error) {
-	select {
-	case a := <-p.f.Ok():
-		return Ack{a.Stream, a.Sequence, a.Duplicate}, nil
-	case err := <-p.f.Err():
-		return Ack{}, typed("publish", err)
-	case <-ctx.Done():
-		return Ack{}, typed("publish", ctx.Err())
-	}
+	return p, nil
 }
 
 func (o Out) message() (*nats.Msg, []jetstream.PublishOpt) {
