@@ -231,6 +231,7 @@ func (w *world) heldBy(ctx context.Context, t *table, size, n int) error {
 	case 10_000:
 		t.add(rssSmall, "MiB", mib)
 	case 100_000:
+		t.add(rssMiddle, "MiB", mib)
 		t.add(timeSmall, "ms", each)
 	default:
 		t.add(rssLarge, "MiB", mib)

@@ -40,6 +40,7 @@ const (
 	cpuLines     = "CPU of ingest and dispatcher, 100,000 by NDJSON"
 	cpuPosts     = "CPU of ingest and dispatcher, 100,000 by POST"
 	rssSmall     = "dispatcher's memory, backlog of 10,000"
+	rssMiddle    = "dispatcher's memory, backlog of 100,000"
 	rssLarge     = "dispatcher's memory, backlog of 1,000,000"
 	timeSmall    = "time for each 1,000, backlog of 100,000"
 	timeLarge    = "time for each 1,000, backlog of 1,000,000"

@@ -12,29 +12,6 @@ import (
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
 )
 
-type item struct {
-	Sender     string `json:"sender"`
-	Message    string `json:"message"`
-	Phone      string `json:"phone"`
-	Correlator string `json:"correlator"`
-	LinkID     string `json:"link_id,omitempty"`
-	Endpoint   string `json:"endpoint,omitempty"`
-}
-
-// answer is one element of an answer, or the whole of it when the request as
-// such is refused. Message, in data, repeats the text and is not read.
-type answer struct {
-	Status  *bool          `json:"status"`
-	Message httpapi.Scalar `json:"message"`
-	Data    *struct {
-		Correlator httpapi.Scalar `json:"correlator"`
-		UniqueID   httpapi.Scalar `json:"uniqueId"`
-		Phone      httpapi.Scalar `json:"phone"`
-		Operator   httpapi.Scalar `json:"operator"`
-		Units      httpapi.Scalar `json:"sms_units"`
-	} `json:"data"`
-}
-
 // Send implements providers.Provider.
 func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Result, error) {
 	items := make([]item, len(b.Messages))
@@ -46,20 +23,12 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 		}
 		items[i] = item{m.From, text, httpapi.Digits(m.To), m.ID, m.Options[linkID], b.CallbackURL}
 	}
-	var request any = items
-	if len(items) == 1 {
-		request = items[0]
-	}
-	body, err := httpapi.JSON(request)
-	if err != nil {
-		return nil, err
-	}
 	resp, err := p.http.Do(ctx, httpapi.Request{
 		Method:      http.MethodPost,
 		Path:        "/send-sms",
 		Header:      http.Header{"Authorization": {"Bearer " + p.token}, "Accept": {"application/json"}},
 		ContentType: "application/json",
-		Body:        body,
+		Body:        write(items),
 		Start:       b.Start,
 		Fence:       b.Fence,
 	})
@@ -86,7 +55,8 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 
 // readAnswers reads the elements that can be read.
 func readAnswers(body []byte) (answers []answer, array bool, err error) {
-	whole := json.Unmarshal(body, &answers) == nil && answers != nil // the usual case, at half the price
+	answers = readArray(body) // the usual case
+	whole := answers != nil
 	if !whole {
 		var raw []json.RawMessage
 		if raw, array, err = httpapi.Objects(body); err != nil {
