@@ -3,11 +3,15 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/cli"
+	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -18,6 +22,7 @@ func Check(ctx context.Context, p cli.Params) ([]cli.Finding, error) {
 	defer cancel()
 	c := &checking{kit: &kit{p: p, cfg: p.Config}}
 	c.add(cli.Fine, "config", "read")
+	c.file()
 	c.nats(ctx)
 	c.redis(ctx)
 	c.tenants()
@@ -32,6 +37,20 @@ type checking struct {
 
 func (c *checking) add(l cli.Level, what, detail string) {
 	c.found = append(c.found, cli.Finding{Level: l, What: what, Detail: detail})
+}
+
+// file warns of secrets that stand in a file that everybody on the machine may read.
+func (c *checking) file() {
+	secrets := []config.Secret{c.cfg.NATS.Password, c.cfg.Redis.Password}
+	for _, a := range c.cfg.Accounts {
+		secrets = append(slices.AppendSeq(secrets, maps.Values(a.Credentials)), a.CallbackToken...)
+	}
+	if !slices.ContainsFunc(secrets, config.Secret.Inline) {
+		return
+	}
+	if info, err := os.Stat(c.cfg.File); err == nil && info.Mode().Perm()&0o004 != 0 {
+		c.add(cli.Warning, "config", c.cfg.File+" holds secrets and everybody on this machine may read it: chmod o-r, or name them as ${NAME} or file:/path")
+	}
 }
 
 func (c *checking) nats(ctx context.Context) {

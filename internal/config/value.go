@@ -88,6 +88,9 @@ func (t Text) String() string {
 
 const hidden = "(secret)"
 
+// Inline reports whether the value itself stands in the config's file.
+func (s Secret) Inline() bool { return s.String() == hidden }
+
 // String returns the reference as written, and a placeholder for a secret that
 // stands in the file itself.
 func (s Secret) String() string {
