@@ -63,3 +63,52 @@ func TestMovedOutOfAQueueMadeAnew(t *testing.T) {
 	r.until("the new submitted", func() bool { return r.count(envelope.Submitted) == 2 })
 	eachOnce(t, b, 2)
 }
+
+// limit sets how many messages a stream takes; -1: any number.
+func (r *rig) limit(stream string, messages int64) {
+	r.t.Helper()
+	nc, err := nats.Connect(r.server.ClientURL())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s, err := js.Stream(r.t.Context(), stream)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs = messages
+	if _, err := js.UpdateStream(r.t.Context(), cfg); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What is to go into a queue that is full comes again later each time, and goes
+// once there is room.
+func TestFullQueueIsLeftAlone(t *testing.T) {
+	r := newRig(t, "a", "b")
+	g := newGateway(10)
+	g.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return []providers.Result{{Class: providers.RejectedHere}}, nil
+	}
+	r.queue(r.piece("other", 5, 1, func(p *envelope.Piece) { p.Account = "b" }))
+	r.limit(bus.QueueStream("b"), 1)
+	r.queue(r.piece("e", 0, 1, func(p *envelope.Piece) { p.Route = []string{"b"} }))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("tried three times", func() bool { return g.requests() >= 3 })
+	g.mu.Lock()
+	first, second := g.at[1].Sub(g.at[0]), g.at[2].Sub(g.at[1])
+	g.mu.Unlock()
+	if second < first*3/2 {
+		t.Errorf("tried again after %v, and after %v", first, second)
+	}
+	r.limit(bus.QueueStream("b"), -1)
+	r.until("moved", func() bool {
+		s, err := r.bus.State(t.Context(), bus.QueueStream("b"))
+		return err == nil && s.Messages == 2
+	})
+}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -168,6 +169,7 @@ func (a *account) move(ctx context.Context, items []item, tried bool) error {
 			Subject: bus.QueueSubject(p.Account, string(p.Priority), p.Tenant),
 			MsgID:   "move-" + h.msg.Place() + "-" + p.Digest(),
 		}); err != nil {
+			h.crowded = errors.Is(err, bus.ErrFull)
 			return err
 		}
 		crash.At("dispatch.after-move")
@@ -176,16 +178,28 @@ func (a *account) move(ctx context.Context, items []item, tried bool) error {
 	return nil
 }
 
+// How long a lane leaves other accounts' queues alone when one was full; it doubles.
+const (
+	fullLeast = 5 * time.Second
+	fullMost  = time.Minute
+)
+
 // moveAll moves the messages of a piece that have somewhere to go, and returns
 // the others.
-func (a *account) moveAll(ctx context.Context, h *held, free []item) []item {
+func (l *lane) moveAll(ctx context.Context, h *held, free []item) []item {
 	if len(h.p.Route) == 0 || len(free) == 0 {
 		return free
 	}
-	if err := a.move(ctx, free, false); err != nil {
-		return free
+	switch err := l.a.move(ctx, free, false); {
+	case err == nil:
+		l.fullFor = 0
+		return nil
+	case errors.Is(err, bus.ErrFull):
+		l.fullFor = min(max(2*l.fullFor, fullLeast), fullMost)
+		l.full.Store(l.a.d.Now().Add(l.fullFor).UnixNano())
+		l.a.d.Log.Warn("the next account's queue is full", "account", l.a.o.Name, "to", h.p.Route[0], "wait_ms", l.fullFor.Milliseconds())
 	}
-	return nil
+	return free
 }
 
 // bury writes dead letters, one for each piece and reason: what was refused may

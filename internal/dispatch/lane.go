@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -20,6 +21,8 @@ type lane struct {
 	priority envelope.Priority
 	tenant   string
 	room     chan struct{} // the pool has shrunk
+	full     atomic.Int64  // Unix nanoseconds until which the queues of other accounts are left alone: one was full
+	fullFor  time.Duration // the last such wait; the reader's own
 
 	// Guarded by account.mu.
 	items  []item
@@ -47,6 +50,7 @@ type held struct {
 	place   int  // in lane.held
 	left    int  // messages that this process still has to deal with
 	flying  int  // of these, in a request
+	crowded bool // the queue that some messages are to go to is full
 	foreign bool // some messages are someone else's right now: hand it back at the end
 }
 
@@ -180,7 +184,8 @@ func (a *account) resting() bool {
 // pause, not the rate.
 func (l *lane) moving(since time.Time, why string) bool {
 	if why == journal.IllBreaker || why == "unavailable" || journal.Refused(why) {
-		return !since.IsZero() && l.a.d.Now().Sub(since) >= l.moveAfter()
+		now := l.a.d.Now()
+		return !since.IsZero() && now.Sub(since) >= l.moveAfter() && now.UnixNano() >= l.full.Load()
 	}
 	return false
 }
@@ -276,7 +281,7 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 	m.Data, m.Header, m.Subject = nil, nil, "" // half of what a held piece would take
 	free := l.a.screen(ctx, h)
 	if since, why := l.a.stuck(); l.moving(since, why) {
-		free = l.a.moveAll(ctx, h, free)
+		free = l.moveAll(ctx, h, free)
 	}
 	crash.At("dispatch.after-fetch")
 	l.name(h, free)
@@ -350,7 +355,7 @@ func (l *lane) readyIn(now time.Time, batch int, linger time.Duration) time.Dura
 func (a *account) settle(h *held) {
 	var err error
 	if h.foreign {
-		err = h.msg.Nak(time.Second)
+		err = h.msg.Nak(h.away())
 	} else {
 		crash.At("dispatch.before-ack")
 		err = h.msg.Ack()
@@ -358,6 +363,15 @@ func (a *account) settle(h *held) {
 	if err != nil { // it comes again; the journal knows what was done
 		a.d.Log.Debug("not settled", "account", a.o.Name, "error", err)
 	}
+}
+
+// away is how long a piece that is handed back stays away: longer each time if it
+// was to go into a queue that is full.
+func (h *held) away() time.Duration {
+	if !h.crowded {
+		return time.Second
+	}
+	return min(time.Second<<min(h.msg.Delivered, 6), time.Minute)
 }
 
 // finished takes messages that were in a request off their pieces, and settles

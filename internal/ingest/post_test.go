@@ -396,7 +396,9 @@ func TestMessagesAreCounted(t *testing.T) {
 	r.post(`{"to":"nobody","from":"ACME","text":"x"}`)
 	r.do("k-acme", http.MethodPost, "/v1/messages?dry_run=true", `{"to":"nobody","from":"ACME","text":"x"}`)
 	r.post(`{"to":"nobody","from":"ACME","text":"x"}`+"\n"+one+"\n", "Content-Type", "application/x-ndjson")
-	want := map[string]int{"ke accepted": 3, "world accepted": 1, "none rejected": 3}
+	r.publish("sms.submit.acme.normal", `{"recipients":[{"to":"+254712345678"},{"to":"nobody"}],"from":"ACME","text":"x"}`)
+	r.publish("sms.submit.acme.normal", `{"to":"nobody","from":"ACME","text":"x"}`)
+	want := map[string]int{"ke accepted": 4, "world accepted": 1, "none rejected": 5}
 	r.eventually("counted", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

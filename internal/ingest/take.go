@@ -247,7 +247,11 @@ func (in *Ingest) tellRejected(ctx context.Context, t *Tenant, o envelope.Origin
 			Index: &refused[i].Index, To: r.To, Ref: ref, Error: &envelope.EventError{Code: string(r.Code), Detail: r.Detail},
 		}
 	}
-	return in.tell(ctx, o, t.Name, envelope.Rejected, msgs)
+	if err := in.tell(ctx, o, t.Name, envelope.Rejected, msgs); err != nil {
+		return err
+	}
+	in.refused(len(refused))
+	return nil
 }
 
 // tell publishes an event of each thousand messages of one submission. Its
