@@ -111,7 +111,7 @@ func logLevel(p cli.Params) slog.Level {
 }
 
 func connectBus(p cli.Params, server *embedded.Server, log *slog.Logger) (*bus.Bus, error) {
-	o := bus.Options{Name: p.Name, Replicas: p.Config.NATS.Replicas, Log: log}
+	o := bus.Options{Name: p.Name, Replicas: p.Config.NATS.Replicas, Journal: int64(p.Config.NATS.JournalGiB) << 30, Log: log}
 	if server != nil {
 		o.InProcess = server
 		return bus.Connect(o)
@@ -173,6 +173,7 @@ func (k *kit) base(ctx context.Context) error {
 	k.health.RequireFunc("nats", k.bus.Trouble)
 	k.add("journal", k.journal.Run, nil)
 	k.health.RequireFunc("journal", waiting(k.journal.Ready(), "being read"))
+	k.health.PreferFunc("journal_room", k.journal.Full)
 	return nil
 }
 

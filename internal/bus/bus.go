@@ -44,6 +44,7 @@ type Options struct {
 	// can permit this user no other; empty: the client's own (_INBOX).
 	Inbox     string
 	Replicas  int                        // of every stream; default 1
+	Journal   int64                      // bytes that the journal may take; 0: 64 GiB, or as many of these as the server has
 	InProcess nats.InProcessConnProvider // an embedded server; URL is ignored
 	Log       *slog.Logger
 }
@@ -54,6 +55,7 @@ type Bus struct {
 	js       jetstream.JetStream
 	out      *outbox
 	replicas int
+	journal  int64
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -118,7 +120,7 @@ func Connect(o Options) (*Bus, error) {
 		}
 		out.disconnected()
 	})
-	return &Bus{nc: nc, js: js, out: out, replicas: max(1, o.Replicas), log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
+	return &Bus{nc: nc, js: js, out: out, replicas: max(1, o.Replicas), journal: o.Journal, log: o.Log, streams: map[string]jetstream.Stream{}, looked: map[string]time.Time{}}, nil
 }
 
 // MaxPayload is the most bytes of one message, headers included, that the

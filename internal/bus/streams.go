@@ -24,7 +24,11 @@ func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) err
 	}
 	for _, c := range configs {
 		c.Storage, c.Replicas = jetstream.FileStorage, b.replicas
-		s, err := b.ensure(ctx, c)
+		make := b.ensure
+		if c.Name == JournalStream {
+			make = b.ensureJournal
+		}
+		s, err := make(ctx, c)
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", c.Name, err)
 		}
@@ -34,6 +38,36 @@ func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) err
 	}
 	return nil
 }
+
+// The journal's limit unless one is given. A server sets aside what a stream may
+// take, and refuses more than it has.
+const (
+	journalMost  = 64 << 30
+	journalLeast = 256 << 20
+)
+
+// ensureJournal gives the journal its limit: what is given, what it has, or as much
+// as there is room for.
+func (b *Bus) ensureJournal(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	if c.MaxBytes = b.journal; c.MaxBytes > 0 {
+		return b.ensure(ctx, c)
+	}
+	c.MaxBytes = journalMost
+	if s, err := b.js.Stream(ctx, c.Name); err == nil && s.CachedInfo().Config.MaxBytes > 0 {
+		c.MaxBytes = s.CachedInfo().Config.MaxBytes
+	}
+	for {
+		s, err := b.ensure(ctx, c)
+		var api *jetstream.APIError
+		if err == nil || c.MaxBytes <= journalLeast || !errors.As(err, &api) || !slices.Contains(noStorage[:], api.ErrorCode) {
+			return s, err
+		}
+		c.MaxBytes /= 2
+	}
+}
+
+// noStorage are the server's words for a limit that it has no room for.
+var noStorage = [...]jetstream.ErrorCode{10005, 10023, 10028, 10047}
 
 func (b *Bus) ensure(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := b.js.Stream(ctx, c.Name)

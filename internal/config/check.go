@@ -60,6 +60,7 @@ func (c *Config) check(types map[string]TypeDefaults) error {
 
 func (c *Config) checkBus(k *checker) {
 	n := c.NATS
+	k.want(n.JournalGiB >= 0 && n.JournalGiB <= 1<<20, "nats.journal_gib", "must be 0 to 1048576")
 	k.want(n.Replicas == 1 || n.Replicas == 3 || n.Replicas == 5, "nats.replicas", "must be 1, 3 or 5")
 	if n.URL.Embedded() {
 		k.want(n.Replicas == 1, "nats.replicas", "must be 1 for the embedded server")

@@ -48,6 +48,9 @@ type NATS struct {
 	// Replicas of every stream. Three, or one with sync: always, or acknowledged
 	// messages may be lost with the machine.
 	Replicas int `yaml:"replicas"`
+	// JournalGiB is how large the journal may grow; 0: 64, or what the server has
+	// room for. At nine tenths of it nothing is sent any more.
+	JournalGiB int `yaml:"journal_gib,omitempty"`
 
 	// Of the embedded server only.
 	Listen   Text   `yaml:"listen,omitempty"`

@@ -133,6 +133,7 @@ func TestErrorsNameFileLineKeyAndReason(t *testing.T) {
 		{"fraction", "nats: {replicas: 1.5}", "nats.replicas: must be a whole number"},
 		{"wrong type", "nats: {replicas: many}", "nats.replicas: must be a whole number"},
 		{"mapping for text", "admin: {listen: {a: 1}}", "admin.listen: must be a text"},
+		{"journal", "nats: {journal_gib: -1}", "nats.journal_gib: must be 0 to"},
 		{"replicas", "nats: {replicas: 2}", "nats.replicas: must be 1, 3 or 5"},
 		{"duration without unit", in("timeout: 10"), `providers.cr.timeout: "10" is not a duration`},
 		{"negative timeout", in("timeout: -1s"), "providers.cr.timeout: must be more than 0s"},

@@ -25,8 +25,11 @@ var errNotCounted = errors.New("not counted")
 // came: it is asked for anew.
 var errUrgent = errors.New("urgent")
 
-// noRedis is why an account is blocked that gets no slots.
-const noRedis = "redis"
+// Why an account is blocked that gets no slots, or may write no intents.
+const (
+	noRedis = "redis"
+	noRoom  = "journal"
+)
 
 // lead is how long before its slot a batch is chosen: the time an intent needs.
 const lead = 15 * time.Millisecond
@@ -233,7 +236,7 @@ func (a *account) waitReady(ctx context.Context) (highOnly, ok bool) {
 // readyIn says how long to wait unless woken; 0: go.
 func (a *account) readyIn(highOnly *bool) time.Duration {
 	const untilWoken = time.Minute
-	if a.j.Paused(a.o.Name) {
+	if a.j.Paused(a.o.Name) || a.j.Full() != "" {
 		return 100 * time.Millisecond
 	}
 	a.mu.Lock()

@@ -106,6 +106,11 @@ func (a *account) landed() {
 // has or had are given up; they come again if need be.
 func (t *attempt) intend(ctx context.Context) bool {
 	a, items := t.a, t.batch.items
+	if a.j.Full() != "" {
+		a.block(noRoom, a.d.Now().Add(time.Second))
+		a.back(items)
+		return false
+	}
 	placed := make([]idempotency.PlacedKey, len(items))
 	for i, it := range items {
 		placed[i] = it.placed()

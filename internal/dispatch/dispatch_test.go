@@ -216,7 +216,7 @@ func (r *rig) dispatcher(owner string, accounts ...dispatch.Account) (stop func(
 func (r *rig) start(owner string, o dispatch.Options) (stop func()) {
 	o.Bus = natstest.Connect(r.t, r.server, nil, nil)
 	o.Log, o.AckWait, o.SweepEvery, o.TellAfter = r.log, 2*time.Second, time.Second, 500*time.Millisecond
-	j := journal.New(o.Bus, journal.Options{Owner: owner, Log: r.log})
+	j := journal.New(o.Bus, journal.Options{Owner: owner, Log: r.log, LookEvery: 50 * time.Millisecond})
 	o.Journal = j
 	d := dispatch.New(o)
 	jctx, stopJournal := context.WithCancel(context.Background())

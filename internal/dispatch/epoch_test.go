@@ -67,6 +67,12 @@ func TestMovedOutOfAQueueMadeAnew(t *testing.T) {
 // limit sets how many messages a stream takes; -1: any number.
 func (r *rig) limit(stream string, messages int64) {
 	r.t.Helper()
+	r.setStream(stream, func(c *jetstream.StreamConfig) { c.MaxMsgs = messages })
+}
+
+// setStream changes a stream's settings by hand.
+func (r *rig) setStream(stream string, set func(*jetstream.StreamConfig)) {
+	r.t.Helper()
 	nc, err := nats.Connect(r.server.ClientURL())
 	if err != nil {
 		r.t.Fatal(err)
@@ -81,7 +87,7 @@ func (r *rig) limit(stream string, messages int64) {
 		r.t.Fatal(err)
 	}
 	cfg := s.CachedInfo().Config
-	cfg.MaxMsgs = messages
+	set(&cfg)
 	if _, err := js.UpdateStream(r.t.Context(), cfg); err != nil {
 		r.t.Fatal(err)
 	}

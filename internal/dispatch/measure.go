@@ -28,6 +28,7 @@ func (a *account) measure(ctx context.Context) {
 	a.mu.Unlock()
 	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
 	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
+	a.d.Observer.Mode(a.o.Name, "journal", a.j.Full() != "")
 	a.d.Observer.Mode(a.o.Name, "degraded", a.pace.degraded())
 	state, err := a.b.State(ctx, a.queue)
 	if err != nil {

@@ -29,6 +29,9 @@ type Options struct {
 	Whole bool
 	// PartSize is the most bytes of a checkpoint's part; 0: what one message holds.
 	PartSize int
+	// LookEvery is how often the journal's room is looked at; 0: every five seconds,
+	// and every one where it is tight.
+	LookEvery time.Duration
 }
 
 // Watcher sees records after they were folded, in order, on the tail's
@@ -46,6 +49,8 @@ type Journal struct {
 	ready chan struct{}
 	count atomic.Uint64 // records of this process, for their ids
 	known atomic.Uint64 // proofs
+	used  atomic.Pointer[float64]
+	full  atomic.Bool
 	stray chan struct{} // there is something in strays
 
 	mu      sync.Mutex
@@ -97,6 +102,7 @@ func (j *Journal) Run(ctx context.Context) error {
 	defer settling.Wait()
 	settling.Go(func() { j.settleStrays(ctx) })
 	settling.Go(func() { j.nameTold(ctx) })
+	settling.Go(func() { j.watchRoom(ctx) })
 	for {
 		err := j.tail(ctx, caught)
 		if ctx.Err() != nil {

@@ -1,0 +1,78 @@
+package dispatch_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/dispatch"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
+
+// full is an Observer that remembers the mode journal.
+type full struct {
+	silent
+	on *atomic.Bool
+}
+
+func (f full) Mode(_, mode string, on bool) {
+	if mode == "journal" {
+		f.on.Store(on)
+	}
+}
+
+// A journal that is nearly full takes no intents any more, and the outcomes of
+// those that are under way all the same.
+func TestFullJournalTakesOutcomesOnly(t *testing.T) {
+	r := newRig(t, "a")
+	r.setStream(bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 512 << 10 })
+	p := r.past()
+	g := newGateway(10)
+	asked, open := make(chan struct{}, 10), make(chan struct{})
+	answer := sync.OnceFunc(func() { close(open) })
+	g.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		asked <- struct{}{}
+		<-open
+		return accepted(b), nil
+	}
+	r.queue(r.piece("first", 0, 1))
+	var on atomic.Bool
+	r.start("d1", dispatch.Options{Accounts: []dispatch.Account{r.account("a", g)}, Observer: full{on: &on}, MeasureEvery: 100 * time.Millisecond})
+	t.Cleanup(answer)
+	<-asked
+	filler, err := json.Marshal(strings.Repeat("x", 8<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		s, err := r.bus.State(t.Context(), bus.JournalStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if float64(s.Bytes) > 0.92*float64(s.MaxBytes) {
+			break
+		}
+		p.write(idempotency.Record{Kind: idempotency.Health, Detail: filler})
+	}
+	r.until("the journal is found full", on.Load)
+	r.queue(r.piece("second", 1, 1))
+	answer()
+	r.until("the first is recorded", func() bool { return len(r.status["first-0"]) == 1 && r.status["first-0"][0] == envelope.Submitted })
+	r.until("the second is held", func() bool {
+		_, unsettled, err := r.bus.Backlog(t.Context(), bus.QueueStream("a"), "normal-acme")
+		return err == nil && unsettled > 0
+	})
+	if n := g.requests(); n != 1 {
+		t.Errorf("%d requests left while the journal was full", n)
+	}
+	r.setStream(bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 4 << 20 })
+	r.until("the second is sent", func() bool { return len(r.status["second-0"]) == 1 })
+}
