@@ -250,3 +250,16 @@ func TestTakenTwiceIsTakenOnce(t *testing.T) {
 	})
 	r.queue("ke", 1)
 }
+
+// While an account is ill what comes goes to the next of its route, one message or
+// many, and stays on the route, last.
+func TestIllAccountsComeLast(t *testing.T) {
+	r := start(t, func(o *ingest.Options) { o.Down = func(account string) bool { return account == "ke" } })
+	r.accepted(`{"to": "+254712345678", "from": "ACME", "text": "one"}`)
+	r.accepted(`{"recipients": [{"to": "+254712345678"}, {"to": "+254712345679"}], "from": "ACME", "text": "two"}`)
+	for _, p := range r.queue("world", 2) {
+		if p.Account != "world" || len(p.Route) != 1 || p.Route[0] != "ke" {
+			t.Errorf("%q goes to %s, then %v", p.Text, p.Account, p.Route)
+		}
+	}
+}
