@@ -228,6 +228,9 @@ func TestPanicIsBuried(t *testing.T) {
 	if d := page.Dead[0]; d.Reason != envelope.DeadPoison {
 		t.Errorf("%+v", d)
 	}
+	if logs := r.logs.String(); strings.Contains(logs, "bug, met") || !strings.Contains(logs, "panic of string") {
+		t.Errorf("the panic's own words are logged, or nothing is:\n%s", logs)
+	}
 }
 
 // Taking a stored submission twice gives the same ids and the same events.
