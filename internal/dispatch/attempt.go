@@ -275,6 +275,35 @@ func (t *attempt) eventMessages() []envelope.EventMessage {
 	return out
 }
 
+// overall sums a request up for breaker, metrics and spans.
+func overall(results []providers.Result, err error) (class providers.Class, accepted int) {
+	if e := failure(err); e != nil {
+		return e.Class, 0
+	}
+	class = providers.Accepted
+	for _, r := range results {
+		if r.Class == providers.Accepted {
+			accepted++
+		} else if r.Class == providers.Uncertain {
+			class = providers.Uncertain
+		}
+	}
+	return class, accepted
+}
+
+// failure returns err as the adapters' error; whatever is not one says nothing
+// and is uncertain.
+func failure(err error) *providers.Error {
+	if err == nil {
+		return nil
+	}
+	var e *providers.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &providers.Error{Class: providers.Uncertain, Err: err}
+}
+
 // account lets the whole account learn from the answer.
 func (t *attempt) account(ctx context.Context, results []providers.Result, err error) {
 	class, _ := overall(results, err)
@@ -368,10 +397,6 @@ func (t *attempt) log(class string, e *providers.Error) {
 		attrs = append(attrs, "status", e.Status, "code", e.Code, "detail", e.Detail)
 		if e.Err != nil { // adapters' errors quote nothing of a request or an answer: their suite sees to it
 			attrs = append(attrs, "error", e.Err)
-		}
-		if errors.Is(e, providers.ErrAgain) {
-			t.a.d.Log.Info("request made way", attrs...)
-			return
 		}
 		t.a.d.Log.Warn("request failed", attrs...)
 		return

@@ -85,32 +85,3 @@ func quotes(words string, runs map[string]struct{}, text string) bool {
 	}
 	return false
 }
-
-// overall sums a request up for breaker, metrics and spans.
-func overall(results []providers.Result, err error) (class providers.Class, accepted int) {
-	if e := failure(err); e != nil {
-		return e.Class, 0
-	}
-	class = providers.Accepted
-	for _, r := range results {
-		if r.Class == providers.Accepted {
-			accepted++
-		} else if r.Class == providers.Uncertain {
-			class = providers.Uncertain
-		}
-	}
-	return class, accepted
-}
-
-// failure returns err as the adapters' error; whatever is not one says nothing
-// and is uncertain.
-func failure(err error) *providers.Error {
-	if err == nil {
-		return nil
-	}
-	var e *providers.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &providers.Error{Class: providers.Uncertain, Err: err}
-}

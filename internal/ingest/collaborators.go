@@ -32,6 +32,8 @@ type Status interface {
 	Messages(tenant, envelopeID string, filter envelope.Status, cursor string, limit int) (list []status.Message, next string, ok bool)
 	// Origin returns where an envelope was first stored.
 	Origin(tenant, envelopeID string) (o envelope.Origin, indices []int, ok bool)
+	// StoredAt returns the envelope that was first stored at a place.
+	StoredAt(tenant string, o envelope.Origin) (id string, acceptedAt time.Time, ok bool)
 }
 
 // ProviderState tells operators how an account is.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
+	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -247,7 +248,7 @@ func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error
 		return nil, unavailable(err)
 	}
 	if ack.Duplicate && k != nil {
-		return in.repeated(ctx, r.piece.ID, ack, k)
+		return in.repeated(ctx, r.piece, ack, k)
 	}
 	if r.piece.Account != "" && !ack.Duplicate {
 		count(r.piece.Account, envelope.Accepted, len(r.piece.Messages))
@@ -260,11 +261,17 @@ func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error
 
 // repeated reads back what the bus stored first under the key: our own, of which
 // the answer was lost, or another's, if the keys' store is away or has forgotten.
-// What is gone already counts as our own if it may be: the hop has sent it on.
-func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, k *held) (*keyAnswer, error) {
+// What is gone already the hop has sent on: then the statuses know what it was, or
+// it counts as that of whom the key was taken over from.
+func (in *Ingest) repeated(ctx context.Context, mine *envelope.Piece, ack bus.Ack, k *held) (*keyAnswer, error) {
 	m, err := in.bus.Get(ctx, ack.Stream, ack.Seq)
-	if errors.Is(err, bus.ErrNotFound) && k.open {
-		return nil, nil
+	if errors.Is(err, bus.ErrNotFound) {
+		if first := in.sentOn(ctx, mine, ack); first != nil {
+			return first.unless(mine.ID), nil
+		}
+		if k.state == idempotency.TakenOver {
+			return nil, nil
+		}
 	}
 	if err != nil {
 		p := problem(http.StatusConflict, codePending, "a submission with this idempotency key was accepted; its id cannot be told right now")
@@ -279,8 +286,32 @@ func (in *Ingest) repeated(ctx context.Context, id string, ack bus.Ack, k *held)
 	if err != nil {
 		return nil, err
 	}
-	if p.ID == id {
-		return nil, nil
+	return (&keyAnswer{p.ID, p.AcceptedAt}).unless(mine.ID), nil
+}
+
+// unless is nil for the submission with an id.
+func (a *keyAnswer) unless(id string) *keyAnswer {
+	if a.ID == id {
+		return nil
 	}
-	return &keyAnswer{p.ID, p.AcceptedAt}, nil
+	return a
+}
+
+// sentOn finds out what a work queue had stored under the key and has given out:
+// the statuses know what was first stored there. It returns nil if they do not, or
+// if that went to others than p does, and so was another body.
+func (in *Ingest) sentOn(ctx context.Context, p *envelope.Piece, ack bus.Ack) *keyAnswer {
+	o, err := in.origin(ctx, ack.Stream, ack.Seq)
+	if err != nil || in.status.Refresh(ctx, p.Tenant) != nil {
+		return nil
+	}
+	id, at, ok := in.status.StoredAt(p.Tenant, o)
+	if !ok {
+		return nil
+	}
+	msgs, _ := in.messages(p.Tenant, id)
+	if !slices.EqualFunc(msgs, p.Messages, func(m status.Message, mine envelope.Message) bool { return m.To == mine.To }) {
+		return nil
+	}
+	return &keyAnswer{id, at}
 }

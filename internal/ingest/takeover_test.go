@@ -194,8 +194,9 @@ func TestTakenOverWhileStatusesAreRebuilt(t *testing.T) {
 }
 
 // The bus says that it had the message, and does not have it any more: the hop
-// has sent it on. Under a key that was taken over it counts as stored; else it
-// is somebody's whose key was forgotten.
+// has sent it on. Under a key that was taken over it counts as stored. Where the
+// key was forgotten the statuses know what was stored there; if it went to others,
+// nobody's id can be told.
 func TestStoredAndGone(t *testing.T) {
 	t.Parallel()
 	store := newKeys()
@@ -212,14 +213,18 @@ func TestStoredAndGone(t *testing.T) {
 	if a := r.accepted(body); a.ID != store.first("k1").ID {
 		t.Errorf("%s, first %s", a.ID, store.first("k1").ID)
 	}
+	first := store.first("k1").ID
 	store.mu.Lock()
 	clear(store.held)
 	store.mu.Unlock()
-	if a := r.post(body); a.status != http.StatusConflict {
-		t.Errorf("forgotten: %d %s", a.status, a.body)
+	if a := r.post(strings.Replace(body, "+12025550123", "+12025550124", 1)); a.status != http.StatusConflict {
+		t.Errorf("forgotten, to others: %d %s", a.status, a.body)
 	}
 	if id := store.first("k1").ID; id != "" {
 		t.Errorf("%s keeps the key, and was never stored", id)
+	}
+	if a := r.accepted(body); a.ID != first {
+		t.Errorf("forgotten: %s, first %s", a.ID, first)
 	}
 	r.queue("ke", 1)
 	r.queue("world", 1)

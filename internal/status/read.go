@@ -152,6 +152,26 @@ func (s *Store) Origin(tenant, envelopeID string) (o envelope.Origin, indices []
 	return o, indices, ok
 }
 
+// StoredAt returns the envelope of a tenant that was first stored at a place, and
+// when it was accepted. It looks at every envelope: it is for what is rare.
+func (s *Store) StoredAt(tenant string, o envelope.Origin) (id string, acceptedAt time.Time, ok bool) {
+	origin, owner := s.names.originIndex(o), s.names.index(tenant)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.each(func(name func() string, e *entry) {
+			if e.seq == o.Seq && e.origin == origin && e.tenant == owner {
+				id, acceptedAt, ok = name(), time.Unix(0, e.accepted), true
+			}
+		})
+		sh.mu.Unlock()
+		if ok {
+			break
+		}
+	}
+	return id, acceptedAt, ok
+}
+
 // read calls fn with a tenant's envelope while it is locked.
 func (s *Store) read(tenant, id string, fn func(*entry)) bool {
 	sh := s.shard(id)
