@@ -292,6 +292,9 @@ func (j *judgement) message(m *message, s *seen, at []time.Time, unreported bool
 		if n > len(m.ids)*2 {
 			j.breaks("sent %d times and accepted %d times: %s", n, len(m.ids), m.to)
 		}
+		if m.accepted && s.status == "" {
+			j.breaks("answered with an id that nobody knows: %s of %s", m.to, m.envelope)
+		}
 		return
 	}
 	_, uncertain := s.told["uncertain"]

@@ -18,7 +18,7 @@ import (
 
 // What `go test ./test/chaos -args` takes.
 var (
-	duration = flag.Duration("duration", 25*time.Second, "how long the nemesis is at work")
+	duration = flag.Duration("duration", 12*time.Second, "how long the nemesis is at work")
 	seed     = flag.Uint64("seed", 0, "of the nemesis; 0: a new one")
 	nodes    = flag.Int("nodes", 1, "of NATS: 1, or 3 with replicas 3")
 	rate     = flag.Int("rate", 60, "submissions a second")
