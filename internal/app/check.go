@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -84,7 +86,38 @@ func (c *checking) nats(ctx context.Context) {
 		c.add(cli.Warning, "nats.max_payload", fmt.Sprintf("%d bytes: envelopes with many long texts may not fit; set max_payload: 8MB", info.MaxPayload))
 	}
 	if c.cfg.NATS.Replicas < 3 {
-		c.add(cli.Warning, "nats.replicas", "1 replica: no loss only if the server runs with sync_interval: always, which a client cannot see")
+		c.add(cli.Warning, "nats.replicas", "1 replica: \"nothing is lost\" and \"nothing is sent twice\" hold only if the server runs with sync_interval: always, "+
+			"which a client cannot see, and its disk is kept")
+	}
+	c.streams(wait, b)
+}
+
+// streams compares them with what this version makes them.
+func (c *checking) streams(ctx context.Context, b *bus.Bus) {
+	found, err := b.Inspect(ctx, c.kit.tenants(), c.cfg.AccountNames())
+	if err != nil {
+		c.add(cli.Broken, "nats.streams", err.Error())
+		return
+	}
+	missing := 0
+	for _, d := range found {
+		switch {
+		case d.Missing:
+			missing++
+		case len(d.Settings) > 0:
+			c.add(cli.Broken, "nats.streams."+d.Stream, strings.Join(d.Settings, ", ")+": changed by hand or of another version; the programs put it right when they start")
+		}
+		if d.Offline > 0 {
+			c.add(cli.Broken, "nats.streams."+d.Stream, fmt.Sprintf("%d of its replicas are away or behind: \"nothing is lost\" does not survive one more", d.Offline))
+		}
+	}
+	if missing > 0 {
+		c.add(cli.Fine, "nats.streams", fmt.Sprintf("%d are not made yet: the programs make them when they start", missing))
+	} else if len(found) == 0 {
+		c.add(cli.Fine, "nats.streams", "as this version makes them")
+	}
+	if s, err := b.State(ctx, bus.JournalStream); err == nil && s.MaxBytes > 0 && s.Bytes > uint64(s.MaxBytes)*3/4 {
+		c.add(cli.Warning, "nats.journal_gib", fmt.Sprintf("the journal has used %d%% of its room; at 90%% nothing is sent any more", s.Bytes*100/uint64(s.MaxBytes)))
 	}
 }
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -70,7 +71,12 @@ func (p *Puller) open(ctx context.Context) error {
 		return err
 	}
 	p.epoch = s.CachedInfo().Created.UnixNano()
-	if _, err := s.CreateOrUpdateConsumer(ctx, cfg); err != nil {
+	_, err = s.CreateOrUpdateConsumer(ctx, cfg)
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return p.remake(ctx, s, cfg, err)
+	}
+	if err != nil {
 		return typed("consumer "+c.Name, err)
 	}
 	return nil

@@ -15,15 +15,7 @@ import (
 // matter; calling it again changes nothing. A stream that is as it should be is
 // only looked at, so that programs whose user may make none need no more.
 func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) error {
-	configs := append([]jetstream.StreamConfig{checkpointConfig}, fixed...)
-	for _, t := range tenants {
-		configs = append(configs, submitConfig(t))
-	}
-	for _, a := range accounts {
-		configs = append(configs, queueConfig(a))
-	}
-	for _, c := range configs {
-		c.Storage, c.Replicas = jetstream.FileStorage, b.replicas
+	for _, c := range b.configs(tenants, accounts) {
 		make := b.ensure
 		if c.Name == JournalStream {
 			make = b.ensureJournal
@@ -37,6 +29,21 @@ func (b *Bus) EnsureStreams(ctx context.Context, tenants, accounts []string) err
 		b.mu.Unlock()
 	}
 	return nil
+}
+
+// configs are all streams as this version makes them.
+func (b *Bus) configs(tenants, accounts []string) []jetstream.StreamConfig {
+	out := append([]jetstream.StreamConfig{checkpointConfig}, fixed...)
+	for _, t := range tenants {
+		out = append(out, submitConfig(t))
+	}
+	for _, a := range accounts {
+		out = append(out, queueConfig(a))
+	}
+	for i := range out {
+		out[i].Storage, out[i].Replicas = jetstream.FileStorage, b.replicas
+	}
+	return out
 }
 
 // The journal's limit unless one is given. A server sets aside what a stream may
@@ -72,10 +79,15 @@ var noStorage = [...]jetstream.ErrorCode{10005, 10023, 10028, 10047}
 func (b *Bus) ensure(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := b.js.Stream(ctx, c.Name)
 	switch {
-	case err == nil && asWanted(s.CachedInfo().Config, c):
-		return s, nil
 	case err == nil:
-		s, err = b.js.UpdateStream(ctx, c)
+		wrong := differences(s.CachedInfo().Config, c)
+		if len(wrong) == 0 {
+			return s, nil
+		}
+		if s, err = b.js.UpdateStream(ctx, c); err != nil {
+			return nil, unchangeable(wrong, err)
+		}
+		b.log.Warn("stream was not as this version makes it, and is now", "stream", c.Name, "settings", wrong)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		if s, err = b.js.CreateStream(ctx, c); errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			s, err = b.js.UpdateStream(ctx, c) // another program was faster
@@ -85,20 +97,6 @@ func (b *Bus) ensure(ctx context.Context, c jetstream.StreamConfig) (jetstream.S
 		return nil, typed("create", err)
 	}
 	return s, nil
-}
-
-// asWanted reports whether a stream has the settings that the table gives. The
-// server answers 0 with its own word for none, and adds metadata.
-func asWanted(have, want jetstream.StreamConfig) bool {
-	none := func(n int64) int64 { return max(n, 0) }
-	return slices.Equal(have.Subjects, want.Subjects) && have.Retention == want.Retention && have.Storage == want.Storage &&
-		have.Replicas == want.Replicas && have.Discard == want.Discard && have.MaxAge == want.MaxAge &&
-		none(have.MaxMsgs) == want.MaxMsgs && none(have.MaxBytes) == want.MaxBytes && none(int64(have.MaxMsgSize)) == int64(want.MaxMsgSize) &&
-		none(have.MaxMsgsPerSubject) == want.MaxMsgsPerSubject && !have.DiscardNewPerSubject && none(int64(have.MaxConsumers)) == 0 &&
-		have.AllowMsgSchedules == want.AllowMsgSchedules && have.AllowMsgTTL == want.AllowMsgTTL && have.AllowDirect == want.AllowDirect &&
-		have.AllowRollup == want.AllowMsgSchedules && !have.AllowAtomicPublish && !have.AllowMsgCounter && !have.AllowBatchPublish &&
-		!have.DenyDelete && !have.DenyPurge && !have.Sealed && !have.NoAck && have.SubjectTransform == nil && have.RePublish == nil &&
-		have.Mirror == nil && len(have.Sources) == 0 && (want.Duplicates == 0 || have.Duplicates == want.Duplicates)
 }
 
 // EnsureReaders makes the consumers through which tenants read their own events
