@@ -45,6 +45,18 @@ func TestWhatsAppGoesToAnAccountThatCarriesIt(t *testing.T) {
 	}
 }
 
+// TestWhatsAppTakesARequestEach: a dry run says so.
+func TestWhatsAppTakesARequestEach(t *testing.T) {
+	t.Parallel()
+	var asked []providers.Message
+	r := start(t, carries(&asked))
+	two := strings.Replace(shipped, `"to":"+254712345678"`, `"recipients":[{"to":"+254712345678"},{"to":"+254712345679"}]`, 1)
+	got := r.do("k-acme", http.MethodPost, "/v1/messages?dry_run=true", two)
+	if got.status != http.StatusOK || !strings.Contains(got.body, `"batches":{"world":2}`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 func TestWhatsAppNobodyCarries(t *testing.T) {
 	t.Parallel()
 	r := start(t)

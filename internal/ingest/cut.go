@@ -100,6 +100,15 @@ func (in *Ingest) allowed(tenant string) []string {
 	return nil
 }
 
+// requests is how many a piece takes, if it shares none with others: of a channel
+// beside SMS each message takes one.
+func requests(p *envelope.Piece) int {
+	if p.Channel != "" {
+		return len(p.Messages)
+	}
+	return 1
+}
+
 // check asks the account itself.
 func (in *Ingest) check(account string, m *providers.Message) error {
 	a := in.accounts[account]

@@ -185,7 +185,7 @@ func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error)
 	if s.dryRun || len(unrouted) > 0 {
 		r.accounts, r.batches = map[int]string{}, map[string]int{}
 		for i := range pieces {
-			r.batches[pieces[i].Account]++
+			r.batches[pieces[i].Account] += requests(&pieces[i])
 			for j := range pieces[i].Messages {
 				r.accounts[pieces[i].Messages[j].Index] = pieces[i].Account
 			}

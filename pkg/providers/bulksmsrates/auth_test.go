@@ -279,3 +279,39 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 }
+
+// TestLogInFails: whatever becomes of a log-in, the message was not sent.
+func TestLogInFails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		transport http.RoundTripper
+		want      providers.Class
+	}{
+		"500":           {answers{500, nil, `{"error": {"code": "INTERNAL_ERROR"}}`}, providers.Unavailable},
+		"502 of a page": {answers{502, nil, "<html>"}, providers.Unavailable},
+		"503":           {answers{503, nil, `{"error": {"code": "SERVICE_UNAVAILABLE"}}`}, providers.Unavailable},
+		"no answer":     {silence{}, providers.Unavailable},
+		"429":           {answers{429, nil, `{"error": {"code": "RATE_LIMITED"}}`}, providers.Throttled},
+		"locked":        {answers{429, nil, `{"error": {"code": "ACCOUNT_LOCKED"}}`}, providers.Misconfigured},
+		"403":           {answers{403, nil, `{"error": {"code": "FORBIDDEN"}}`}, providers.Misconfigured},
+		"a page":        {answers{200, nil, "<html>"}, providers.Misconfigured},
+	} {
+		p, err := bulksmsrates.New(providers.Options{Credentials: loginCredentials, Transport: c.transport, Now: providertest.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if class, again, _ := try(t, p); class != c.want || again {
+			t.Errorf("%s: %v, again %v, want %v", name, class, again, c.want)
+		}
+	}
+}
+
+// silence is a gateway that takes a request whole and never answers.
+type silence struct{}
+
+func (silence) RoundTrip(r *http.Request) (*http.Response, error) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return nil, err
+	}
+	return nil, io.ErrUnexpectedEOF
+}
