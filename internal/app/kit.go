@@ -143,7 +143,7 @@ func connectRedis(cfg *config.Config, embedded string) (redis.UniversalClient, e
 		}
 	}
 	redis.SetLogger(quiet{}) // /readyz and the log of who asked tell that Redis is away
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.DisableIdentity = true, true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Second, 250*time.Millisecond, 250*time.Millisecond, 300*time.Millisecond
 	o.MaxRetries = 1
 	return redis.NewClient(o), nil

@@ -41,16 +41,16 @@ var users = []string{"ingest", "dispatcher", "dlr-collector", "operator", "acme"
 
 // world is one installation with the shipped permissions.
 type world struct {
-	t     *testing.T
-	nats  *server.Server
-	url   string
-	dir   string // of the seeds, one for each user
-	redis *miniredis.Miniredis
-	api   string
-	dlr   string
-	sim   string
-	admin map[string]string // of each program
-	logs  *buffer           // of all programs
+	t        *testing.T
+	nats     *server.Server
+	url      string
+	dir      string // of the seeds, one for each user
+	redisURL string
+	api      string
+	dlr      string
+	sim      string
+	admin    map[string]string // of each program
+	logs     *buffer           // of all programs
 }
 
 // newWorld starts NATS as it is shipped, with two tenants from the template, and Redis.
@@ -61,8 +61,9 @@ func newWorld(t *testing.T) *world {
 		w.nkey(u)
 	}
 	w.startNATS()
-	w.redis = miniredis.RunT(t)
-	w.redis.ClockTTL(true)
+	m := miniredis.RunT(t)
+	m.ClockTTL(true)
+	w.redisURL = "redis://" + m.Addr() + "/0"
 	return w
 }
 
@@ -170,11 +171,11 @@ func (w *world) config(program string) *config.Config {
 	w.t.Helper()
 	text := fmt.Sprintf(`
 nats: {url: %q, credentials: %q}
-redis: {url: "redis://%s/0"}
+redis: {url: %q}
 ingest:
   listen: %q
   tenants:
-    - {name: acme, keys_sha256: [%s], default_region: KE, operator: true, bus: true}
+    - {name: acme, keys_sha256: [%s], default_region: KE, operator: true, bus: true, rate: {messages: 5000, per: 1s}}
     - {name: globex, keys_sha256: [%s], bus: true}
 dlr_collector: {listen: %q, public_url: "http://%s"}
 providers:
@@ -197,7 +198,7 @@ providers:
     options: {senders: {ACME: 1}}
     poll: {after: 1s, every: 1s}
 routes: [{prefix: "+226", providers: [box]}, {prefix: "+33", providers: [sched]}, {prefix: "+", providers: [cr]}]
-`, w.url, w.seed(program), w.redis.Addr(), w.api, acmeHash, sha(globexKey), w.dlr, w.dlr, w.sim, cloudrebueCredentials, callbackToken, w.sim, callbackToken, w.sim)
+`, w.url, w.seed(program), w.redisURL, w.api, acmeHash, sha(globexKey), w.dlr, w.dlr, w.sim, cloudrebueCredentials, callbackToken, w.sim, callbackToken, w.sim)
 	c, err := config.Parse("tuma.yaml", []byte(text), app.TypeDefaults(), nothing)
 	if err != nil {
 		w.t.Fatal(err)
