@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -58,8 +57,10 @@ func RunUp(ctx context.Context, p cli.Params) error {
 	if err := k.simulators(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(k.collector(ctx), k.dispatcher(), k.ingest(ctx)); err != nil {
-		return err
+	for _, stage := range []func(context.Context) error{k.collector, func(context.Context) error { return k.dispatcher() }, k.ingest} {
+		if err := stage(ctx); err != nil { // the first says it all: two stages build the same accounts
+			return err
+		}
 	}
 	k.statuses(k.tenants(), k.cfg.AccountNames())
 	k.add("welcome", func(ctx context.Context) error { return k.welcome(ctx, p.Stdout, server) }, nil)
