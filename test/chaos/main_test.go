@@ -36,7 +36,9 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "10"); err != nil { // its processes wait more than they work
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen && flag.Set("test.parallel", "10") != nil { // the processes wait more than they work
 		return 2
 	}
 	builds.made = map[string]*rig.Rig{}
