@@ -52,6 +52,7 @@ type account struct {
 
 	mu           sync.Mutex // guards all below, and the lanes' items and held
 	inFlight     int
+	peak         int                               // the most in flight since it was last told
 	passed       int                               // picks in a row that passed over a lower priority
 	turn         int                               // counts the picks that made up for it
 	used         [len(envelope.Priorities)]float64 // the least that a lane which waits has used, by priority: newcomers begin there

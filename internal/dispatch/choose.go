@@ -58,6 +58,7 @@ func (a *account) choose(now time.Time, limit int, highOnly bool) batch {
 func (a *account) fly(items []item) {
 	if len(items) > 0 {
 		a.inFlight++
+		a.peak = max(a.peak, a.inFlight)
 	}
 	for _, it := range items {
 		it.h.flying++

@@ -1,13 +1,18 @@
 package dispatch_test
 
 import (
+	"encoding/json"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -117,4 +122,97 @@ func TestFullQueueIsLeftAlone(t *testing.T) {
 		s, err := r.bus.State(t.Context(), bus.QueueStream("b"))
 		return err == nil && s.Messages == 2
 	})
+}
+
+// windowPasses has a queue forget message ids as soon as it can, and waits until it
+// has. What it waits with has expired: it is never sent.
+func (r *rig) windowPasses(account string) {
+	r.t.Helper()
+	r.setStream(bus.QueueStream(account), func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
+	data, err := json.Marshal(r.piece("probe", 99, 1, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(-time.Hour) }))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for range 3 { // one window, and what the server takes to clean up
+		r.until("the window to pass", func() bool {
+			ack, err := r.bus.Publish(r.t.Context(), bus.Out{Subject: bus.QueueSubject(account, "normal", "acme"), Data: data, MsgID: "probe"})
+			return err == nil && !ack.Duplicate
+		})
+	}
+}
+
+// A dispatcher dies between the copy and the ack of a move, and nobody comes for
+// longer than the bus remembers ids: there are two copies in the next queue then,
+// and one is sent.
+func TestMoveRepeatedAfterTheWindowSendsOnce(t *testing.T) {
+	r := newRig(t, "a", "b")
+	here, next := newGateway(10), newGateway(10)
+	here.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		return slices.Repeat([]providers.Result{{Class: providers.RejectedHere}}, len(b.Messages)), nil
+	}
+	r.queue(r.piece("e", 0, 2, func(p *envelope.Piece) { p.Route = []string{"b"} }))
+	stored := func(n uint64) func() bool {
+		return func() bool {
+			s, err := r.bus.State(t.Context(), bus.QueueStream("b"))
+			return err == nil && s.Messages == n
+		}
+	}
+	stop := r.dispatcher("d1", r.account("a", here))
+	r.until("moved", stored(1))
+	stop()
+	if err := r.bus.DeleteConsumer(t.Context(), bus.QueueStream("a"), "normal-acme"); err != nil { // as if the ack was lost
+		t.Fatal(err)
+	}
+	r.windowPasses("b")
+	s, err := r.bus.State(t.Context(), bus.QueueStream("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = r.dispatcher("d2", r.account("a", here))
+	r.until("moved again", stored(s.Messages+1))
+	stop()
+	r.dispatcher("d3", r.account("b", next))
+	r.queue(r.piece("last", 50, 1, func(p *envelope.Piece) { p.Account = "b" }))
+	r.until("submitted", func() bool { return r.count(envelope.Submitted) == 3 })
+	eachOnce(t, next, 3)
+}
+
+// The same between a fired schedule's way back into its queue and its ack.
+func TestScheduleFiredTwiceSendsOnce(t *testing.T) {
+	r := newRig(t, "a")
+	r.queue(r.piece("e", 0, 1, retried))
+	p := r.past()
+	intent := p.intent(0, 1)
+	p.outcome(intent, 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain})
+	origin := envelope.Origin{Stream: bus.QueueStream("a"), Epoch: p.epoch, Seq: 1}
+	for _, again := range []*envelope.Piece{
+		r.piece("e", 0, 1, retried, func(p *envelope.Piece) { p.Origin, p.RetryOf = &origin, intent }), // its second try
+		r.piece("f", 20, 1, func(p *envelope.Piece) { p.Origin, p.Tries = &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 1, Seq: 7}, 1 }),
+	} {
+		data, err := json.Marshal(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // each has an id of its own by its place: both come back
+			if _, err := r.bus.Publish(t.Context(), bus.Out{Subject: bus.DueQueueSubject("a", string(again.Priority), "acme"), Data: data}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	g := newGateway(1)
+	r.dispatcher("d1", r.account("a", g))
+	r.until("both submitted", func() bool { return r.count(envelope.Submitted) == 2 })
+	r.until("all copies are dealt with", func() bool {
+		s, err := r.bus.State(t.Context(), bus.QueueStream("a"))
+		if err != nil || s.Messages != 5 {
+			return false
+		}
+		for _, lane := range []string{"high-acme", "normal-acme"} {
+			if waiting, unsettled, err := r.bus.Backlog(t.Context(), bus.QueueStream("a"), lane); err != nil || waiting > 0 || unsettled > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	eachOnce(t, g, 2)
 }

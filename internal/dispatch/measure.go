@@ -19,7 +19,8 @@ const (
 func (a *account) measure(ctx context.Context) {
 	now := a.d.Now()
 	a.mu.Lock()
-	flying, size := a.inFlight, a.o.BatchSize
+	flying, size := max(a.peak, a.inFlight), a.o.BatchSize
+	a.peak = a.inFlight
 	if since := now.Sub(a.measured).Seconds(); !a.measured.IsZero() && since > 0 && a.o.Rate > 0 {
 		a.slotUse = float64(a.requests) / since / a.o.Rate
 		a.d.Observer.SlotUse(a.o.Name, a.slotUse)

@@ -220,3 +220,26 @@ func TestCrashPointsAndTheBus(t *testing.T) {
 		delete(first, p.ID)
 	}
 }
+
+// The hop dies after it has stored the pieces, and comes again after the bus has
+// forgotten their ids: the copies are of one submission, for the journal to see.
+func TestHopRepeatedAfterTheWindowMakesCopies(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.shorten()
+	p := envelope.Piece{
+		ID: "01HOP", Origin: &envelope.Origin{Stream: bus.SubmitStream("acme"), Epoch: 5, Seq: 9}, Tenant: "acme", Priority: envelope.Normal, From: "ACME", Text: "x",
+		AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour), Messages: []envelope.Message{{Index: 3, To: "+254712345678", Segments: 1}},
+	}
+	for range 2 {
+		r.publish(bus.AcceptedSubject("acme", "normal"), string(envelope.AppendPiece(nil, &p)))
+		r.idle()
+		r.windowPasses()
+	}
+	copies := r.queue("ke", 2)
+	for _, c := range copies {
+		if c.Origin == nil || *c.Origin != *p.Origin || c.Messages[0].Index != 3 {
+			t.Errorf("%+v", c)
+		}
+	}
+}
