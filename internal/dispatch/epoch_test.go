@@ -187,7 +187,9 @@ func TestScheduleFiredTwiceSendsOnce(t *testing.T) {
 	origin := envelope.Origin{Stream: bus.QueueStream("a"), Epoch: p.epoch, Seq: 1}
 	for _, again := range []*envelope.Piece{
 		r.piece("e", 0, 1, retried, func(p *envelope.Piece) { p.Origin, p.RetryOf = &origin, intent }), // its second try
-		r.piece("f", 20, 1, func(p *envelope.Piece) { p.Origin, p.Tries = &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 1, Seq: 7}, 1 }),
+		r.piece("f", 20, 1, func(p *envelope.Piece) {
+			p.Origin, p.Tries = &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 1, Seq: 7}, 1
+		}),
 	} {
 		data, err := json.Marshal(again)
 		if err != nil {
