@@ -167,7 +167,8 @@ func (g *bulkSMSRates) control(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	number, ok := digits(in.Number)
-	now, told := g.sim.since(), false
+	now := g.sim.since()
+	var told bool
 	switch what := r.PathValue("what"); {
 	case what == "opt-out" && ok:
 		told = g.optOut(number, now)

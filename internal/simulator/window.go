@@ -104,16 +104,3 @@ func (r *ring) push(t time.Duration) {
 func (r *ring) within(now, d time.Duration) bool {
 	return r.full && now-r.at[r.next] < d
 }
-
-// recent counts the instants less than d before now.
-func (r *ring) recent(now, d time.Duration) int {
-	n := 0
-	for n < len(r.at) {
-		i := (r.next - 1 - n + 2*len(r.at)) % len(r.at)
-		if !r.full && i >= r.next || now-r.at[i] >= d {
-			break
-		}
-		n++
-	}
-	return n
-}
