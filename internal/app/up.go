@@ -26,8 +26,11 @@ func Default(env config.Lookup) (*config.Config, error) {
 	sim, creds := simulator.New(simulator.Options{}), simulator.DemoCredentials()
 	for _, typ := range simulator.Types() {
 		demo := config.Demo{Type: typ, BaseURL: sim.BaseURL("http://127.0.0.1:8090", typ), Credentials: creds[typ]}
-		if typ == simulator.SMSScheduler {
+		switch typ {
+		case simulator.SMSScheduler:
 			demo.Options = map[string]any{"senders": map[string]any{"ACME": 1, "TUMA": 2}}
+		case simulator.BulkSMSRates:
+			demo.Options = map[string]any{"webhooks": true}
 		}
 		demos = append(demos, demo)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 const (
 	webhooksEvery = 10 * time.Minute // some gateways switch one off after three failures in six minutes
+	webhooksAgain = 15 * time.Second // after a look that failed
 	webhooksWait  = time.Minute      // for the slots and answers of one look
 )
 
@@ -44,17 +46,18 @@ type webhooks struct {
 
 func (h *webhooks) run(ctx context.Context) error {
 	for pause(ctx, time.Second) {
-		mine, err := h.k.redis.SetNX(ctx, "tuma:webhooks-turn:"+h.account, h.k.journal.Owner(), webhooksEvery).Result()
-		if err == nil && mine && !h.k.journal.Paused(h.account) {
-			h.look(ctx)
+		turn := "tuma:webhooks-turn:" + h.account
+		mine, err := h.k.redis.SetNX(ctx, turn, h.k.journal.Owner(), webhooksEvery).Result()
+		if err == nil && mine && !h.k.journal.Paused(h.account) && h.look(ctx) {
+			_ = h.k.redis.Expire(ctx, turn, webhooksAgain).Err() // else the turn lasts its time
 		}
 	}
 	return nil
 }
 
 // look asks once. Nothing depends on it but what the gateway tells on its own, so
-// a failure is told and tried again at the next turn.
-func (h *webhooks) look(ctx context.Context) {
+// a failure is told, and tried again soon if nothing is wrong with the account.
+func (h *webhooks) look(ctx context.Context) (soon bool) {
 	looking, cancel := context.WithTimeout(ctx, webhooksWait)
 	defer cancel()
 	changed, err := h.gateway.Subscribe(looking, h.url, h.slot)
@@ -62,10 +65,11 @@ func (h *webhooks) look(ctx context.Context) {
 		if ctx.Err() == nil {
 			h.k.log.Warn("webhooks not looked after", "account", h.account, "error", err)
 		}
-		return
+		var e *providers.Error
+		return !errors.As(err, &e) || e.Class == providers.Unavailable
 	}
 	if changed == "" {
-		return
+		return false
 	}
 	h.k.log.Info("webhook set", "account", h.account, "changed", changed)
 	now := time.Now().UTC()
@@ -73,4 +77,5 @@ func (h *webhooks) look(ctx context.Context) {
 	if err := dlr.TellAccount(ctx, h.k.bus, e, now.String()); err != nil && ctx.Err() == nil {
 		h.k.log.Warn("account event not told", "account", h.account, "error", err)
 	}
+	return false
 }

@@ -368,6 +368,10 @@ func (t *attempt) log(class string, e *providers.Error) {
 		if e.Err != nil { // adapters' errors quote nothing of a request or an answer: their suite sees to it
 			attrs = append(attrs, "error", e.Err)
 		}
+		if errors.Is(e, providers.ErrAgain) {
+			t.a.d.Log.Info("request made way", attrs...)
+			return
+		}
 		t.a.d.Log.Warn("request failed", attrs...)
 		return
 	}

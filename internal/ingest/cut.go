@@ -37,8 +37,7 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 		if as != nil {
 			m, text = &as.Messages[0], as.Text
 		}
-		// Those that are ill come last: they may be well when their turn comes.
-		slices.SortStableFunc(chosen, func(a, b string) int { return sick(in.down, a) - sick(in.down, b) })
+		in.wellFirst(chosen)
 		key := strings.Join(chosen, " ")
 		if as != nil {
 			key += " plain"
@@ -59,6 +58,12 @@ func (in *Ingest) cut(p *envelope.Piece) (pieces []envelope.Piece, refused []Rej
 	return pieces, refused
 }
 
+// wellFirst puts those accounts last that are ill: they may be well when their turn
+// comes.
+func (in *Ingest) wellFirst(accounts []string) {
+	slices.SortStableFunc(accounts, func(a, b string) int { return sick(in.down, a) - sick(in.down, b) })
+}
+
 func sick(down func(string) bool, account string) int {
 	if down(account) {
 		return 1
@@ -76,6 +81,7 @@ func (in *Ingest) cutOne(p *envelope.Piece, want route.Want) (pieces []envelope.
 	if as == nil {
 		as = p
 	}
+	in.wellFirst(chosen)
 	pieces = []envelope.Piece{*as}
 	pieces[0].Account, pieces[0].Route = chosen[0], chosen[1:]
 	return pieces, nil

@@ -77,7 +77,7 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 		{Name: "ke", Type: "cloudrebue", BatchSize: 2, Check: anything},
 		{Name: "world", Type: "bulksmsrates", BatchSize: 10_000, Check: func(m *providers.Message) error {
 			if m.Text == "panic" {
-				panic("an adapter's bug")
+				panic("an adapter's bug, met at " + m.To)
 			}
 			return nil
 		}},

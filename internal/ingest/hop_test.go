@@ -228,6 +228,9 @@ func TestPanicIsBuried(t *testing.T) {
 	if d := page.Dead[0]; d.Reason != envelope.DeadPoison {
 		t.Errorf("%+v", d)
 	}
+	if logs := r.logs.String(); strings.Contains(logs, "bug, met") || !strings.Contains(logs, "panic of string") {
+		t.Errorf("the panic's own words are logged, or nothing is:\n%s", logs)
+	}
 }
 
 // Taking a stored submission twice gives the same ids and the same events.
@@ -249,4 +252,17 @@ func TestTakenTwiceIsTakenOnce(t *testing.T) {
 		return len(page.Dead) == 1
 	})
 	r.queue("ke", 1)
+}
+
+// While an account is ill what comes goes to the next of its route, one message or
+// many, and stays on the route, last.
+func TestIllAccountsComeLast(t *testing.T) {
+	r := start(t, func(o *ingest.Options) { o.Down = func(account string) bool { return account == "ke" } })
+	r.accepted(`{"to": "+254712345678", "from": "ACME", "text": "one"}`)
+	r.accepted(`{"recipients": [{"to": "+254712345678"}, {"to": "+254712345679"}], "from": "ACME", "text": "two"}`)
+	for _, p := range r.queue("world", 2) {
+		if p.Account != "world" || len(p.Route) != 1 || p.Route[0] != "ke" {
+			t.Errorf("%q goes to %s, then %v", p.Text, p.Account, p.Route)
+		}
+	}
 }

@@ -26,6 +26,7 @@ type acct struct {
 	limit     int    // requests a second that the gateway enforces; 0: none
 	batch     int    // 0: the type's own
 	more      string // further YAML lines
+	then      string // the account that the route tries after this one
 
 	sim   *simulator.Simulator
 	socks *stamped
@@ -115,7 +116,9 @@ func (c *cluster) yaml(redis string) string {
 	}
 	b.WriteString("routes:\n")
 	for _, a := range c.accounts {
-		fmt.Fprintf(&b, "  - {prefix: %q, providers: [%s]}\n", a.prefix, a.name)
+		if a.prefix != "" {
+			fmt.Fprintf(&b, "  - {prefix: %q, providers: [%s]}\n", a.prefix, strings.TrimSuffix(a.name+","+a.then, ","))
+		}
 	}
 	return b.String()
 }

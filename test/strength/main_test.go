@@ -57,6 +57,7 @@ func TestStrength(t *testing.T) {
 		{"limiter models", limiterModels, false},
 		{"throttled", throttled, false},
 		{"slow gateway", slowGateway, false},
+		{"gateway away", gatewayAway, false},
 		{"redis dies", redisDies, false},
 		{"redis gone for one", redisGoneForOne, false},
 		{"urgent first", urgentFirst, true},
