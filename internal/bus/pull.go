@@ -41,8 +41,8 @@ const (
 // consumer deleted while it is read is made again.
 func (b *Bus) Pull(ctx context.Context, c Consumer) (*Puller, error) {
 	c.Prefetch = or(c.Prefetch, 500)
-	// A request that was given up may still be answered: there is room for some.
-	p := &Puller{b: b, spec: c, ahead: c.Prefetch, in: make(chan *nats.Msg, 4*c.Prefetch+64), silence: time.NewTimer(2 * heartbeat)}
+	// A request that was given up may still be answered: there is room for one.
+	p := &Puller{b: b, spec: c, ahead: c.Prefetch, in: make(chan *nats.Msg, 2*c.Prefetch+64), silence: time.NewTimer(2 * heartbeat)}
 	if err := p.open(ctx); err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (p *Puller) Ahead(n int) { p.ahead = max(1, min(n, p.spec.Prefetch)) }
 // is waited out. It must not be called by two goroutines at once.
 func (p *Puller) Next(ctx context.Context) (*Msg, error) {
 	for ctx.Err() == nil {
-		if p.asked <= p.ahead/2 {
+		if p.asked <= p.ahead-(p.ahead+3)/4 { // a request is there before what the last one brought is read
 			if err := p.ask(p.ahead - p.asked); err != nil {
 				p.rest(ctx, err)
 				continue

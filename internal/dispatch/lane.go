@@ -128,7 +128,7 @@ func (l *lane) read(take, work context.Context) error {
 	p, err := l.a.b.Pull(take, bus.Consumer{
 		Stream: l.a.queue, Name: l.consumer(), AckWait: l.a.d.AckWait, MaxPending: 100_000,
 		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
-		Prefetch: unread, PrefetchBytes: 4 << 20,
+		Prefetch: min(unread, l.a.ahead()), PrefetchBytes: 4 << 20,
 	})
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func ignoreDone(ctx context.Context, err error) error {
 }
 
 const (
-	unread = 1000 // most pieces that a lane has asked for and not read
+	unread = 2000 // most pieces that a lane has asked for and not read
 	pooled = 1000 // messages that a pool may hold however small the requests are, if they leave that fast
 )
 
