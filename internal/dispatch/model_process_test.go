@@ -78,10 +78,8 @@ type task struct {
 	slot    ms
 	regime  int
 	sent    ms
-	proofs  int
 	results [mostMessages]providers.Class
 	whole   bool // the class is the request's, not each message's own
-	lost    bool // the answer was
 	verdict [mostMessages]verdict
 	outcome *entry
 }

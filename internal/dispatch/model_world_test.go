@@ -53,12 +53,10 @@ type breaks struct {
 
 // message is one of the world's messages, and what the judge knows of it.
 type message struct {
-	piece    envelope.Piece // its policy, for retries
-	key      idempotency.PlacedKey
-	expires  ms
-	priority bool
-	stored   bool // acknowledged to its client
-	superKey bool
+	piece   envelope.Piece // its policy, for retries
+	key     idempotency.PlacedKey
+	expires ms
+	stored  bool // acknowledged to its client
 
 	sent     int // whole requests with it that the gateway took
 	releases int

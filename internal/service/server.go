@@ -128,10 +128,12 @@ func discreet(h http.Handler, log *slog.Logger) http.Handler {
 			if v == nil {
 				return
 			}
-			if v != http.ErrAbortHandler {
+			err, _ := v.(error)
+			aborted := errors.Is(err, http.ErrAbortHandler)
+			if !aborted {
 				log.ErrorContext(r.Context(), "request handler panicked", "kind", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			}
-			if a.begun || v == http.ErrAbortHandler {
+			if a.begun || aborted {
 				panic(http.ErrAbortHandler)
 			}
 			w.Header().Set("Connection", "close") // what was read of the body is not known

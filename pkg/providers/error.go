@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrAgain, wrapped by an Error of class Unavailable, says that the request's slot
+// ErrAgain is wrapped by an Error of class Unavailable. It says that the request's slot
 // was spent on something that has to come first (a new token), or that a token has
 // just lapsed: nothing was sent, nothing is wrong, and the next try may come at once.
 var ErrAgain = errors.New("providers: something had to come first")

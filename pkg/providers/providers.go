@@ -81,8 +81,8 @@ type Message struct {
 // Channel is the way in which a message reaches its number.
 type Channel string
 
-// The channels beside SMS. An adapter whose Limits do not name a channel is never
-// handed a message of it.
+// WhatsApp is the only channel beside SMS. An adapter whose Limits do not name a
+// channel is never handed a message of it.
 const WhatsApp Channel = "whatsapp"
 
 // Template is a text that the gateway keeps, by its name, with values for its

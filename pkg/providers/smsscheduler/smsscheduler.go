@@ -158,8 +158,8 @@ type wire struct {
 }
 
 func (p *provider) write(m *providers.Message) (w wire, err error) {
-	known := false
-	w.sender, known = p.senders[m.From]
+	sender, known := p.senders[m.From]
+	w.sender = sender
 	switch {
 	case !known:
 		return wire{}, refuse(providers.RejectedHere, envelope.InvalidSender, "is not among the account's senders")
