@@ -23,6 +23,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/internal/telemetry"
+	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers/all"
 )
 
@@ -86,13 +87,31 @@ func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAdd
 	if k.redis, err = connectRedis(cfg, redisAddr); err != nil {
 		return nil, err
 	}
-	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log, Whole: whole})
+	k.journal = journal.New(k.bus, journal.Options{Owner: ulid.Make().String(), Log: k.log, Whole: whole, Leads: k.leads()})
 	k.status = status.New(status.Options{Log: k.log})
 	if err := k.base(ctx); err != nil {
 		k.bus.Close()
 		return nil, err
 	}
 	return k, nil
+}
+
+// leads are the streams that this program stores messages in: it leads them on if
+// they have lost their end.
+func (k *kit) leads() (out []journal.Lead) {
+	if k.p.Name == "dlr-collector" {
+		return nil
+	}
+	for _, a := range k.cfg.AccountNames() {
+		out = append(out, journal.Lead{Stream: bus.QueueStream(a), Subject: bus.SkipSubject(a)})
+	}
+	if k.p.Name == "dispatcher" {
+		return out
+	}
+	for _, t := range k.tenants() {
+		out = append(out, journal.Lead{Stream: bus.SubmitStream(t), Subject: bus.AcceptedSubject(t, string(envelope.Bulk))})
+	}
+	return out
 }
 
 // logLevel is TUMA_LOG (debug, info, warn, error). Without it programs log from

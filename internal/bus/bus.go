@@ -215,11 +215,18 @@ func (b *Bus) Epoch(ctx context.Context, stream string) (int64, error) {
 	return s.CachedInfo().Created.UnixNano(), nil
 }
 
+// Connections tells of each connection after a loss, until stop is called.
+func (b *Bus) Connections() (up <-chan nats.Status, stop func()) {
+	c := b.nc.StatusChanged(nats.CONNECTED)
+	return c, func() { b.nc.RemoveStatusListener(c) }
+}
+
 // State is what a stream holds.
 type State struct {
 	Messages, Bytes   uint64
 	FirstSeq, LastSeq uint64
 	MaxBytes          int64
+	Epoch             int64
 }
 
 // State asks the server what a stream holds.
@@ -232,7 +239,7 @@ func (b *Bus) State(ctx context.Context, stream string) (State, error) {
 	if err != nil {
 		return State{}, typed("info "+stream, err)
 	}
-	return State{info.State.Msgs, info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, info.Config.MaxBytes}, nil
+	return State{info.State.Msgs, info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, info.Config.MaxBytes, info.Created.UnixNano()}, nil
 }
 
 // typed turns the client's errors into this package's.

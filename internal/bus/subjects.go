@@ -45,6 +45,15 @@ func AcceptedSubject(tenant, priority string) string {
 	return "sms.accepted." + tenant + "." + priority
 }
 
+// HeaderSkip marks what only takes a sequence of its stream: it is no message.
+const HeaderSkip = "Tuma-Skip"
+
+// SkipSubject is a subject of an account's queue that no lane reads: no tenant has
+// such a name.
+func SkipSubject(account string) string {
+	return QueueSubject(account, string(envelope.Bulk), "_")
+}
+
 // QueueSubject is a lane of an account's queue.
 func QueueSubject(account, priority, tenant string) string {
 	return "sms.queue." + account + "." + priority + "." + tenant

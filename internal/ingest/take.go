@@ -31,6 +31,9 @@ func (e *laterError) Error() string { return "ingest: not before " + e.wait.Stri
 func (in *Ingest) takeStored(ctx context.Context, t *Tenant, p envelope.Priority, m *bus.Msg) error {
 	origin := envelope.Origin{Stream: m.Stream, Epoch: m.Epoch, Seq: m.Seq}
 	if m.Subject == bus.AcceptedSubject(t.Name, string(p)) {
+		if m.Get(bus.HeaderSkip) != "" {
+			return nil
+		}
 		piece, err := unpack(m)
 		if err != nil || piece.Tenant != t.Name {
 			return fmt.Errorf("%w: not a submission of this tenant", errPoison)

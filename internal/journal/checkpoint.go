@@ -47,11 +47,11 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 		return err
 	}
 	back, err := strconv.ParseUint(m.Get(headerBack), 10, 64)
-	fold, owed := idempotency.NewFold(), []Owing(nil)
+	fold, kept := idempotency.NewFold(), beside{}
 	if err == nil {
 		var data []byte
 		if data, err = j.readParts(ctx, m); err == nil {
-			owed, err = unframe(data, fold)
+			kept, err = unframe(data, fold)
 		}
 	}
 	if err != nil {
@@ -79,9 +79,12 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 		j.readAt[o.Seq] = now // their leases count from here
 		return true
 	})
-	for _, o := range owed {
+	for _, o := range kept.Owed {
 		o.read = now
 		j.owed[o.Seq] = o
+	}
+	for _, e := range kept.Ends {
+		j.ends[incarnation{e.Stream, e.Epoch}] = e.Seq
 	}
 	j.o.Log.Info("journal begins at a checkpoint", "seq", fold.Last(), "look_back", back)
 	return nil

@@ -27,6 +27,8 @@ type Options struct {
 	Log   *slog.Logger
 	// Whole shows the watchers the journal from its beginning, checkpoint or not.
 	Whole bool
+	// Leads are the streams to be led past what the journal knows of them.
+	Leads []Lead
 	// PartSize is the most bytes of a checkpoint's part; 0: what one message holds.
 	PartSize int
 	// LookEvery is how often the journal's room is looked at; 0: every five seconds,
@@ -60,6 +62,7 @@ type Journal struct {
 	readAt  map[uint64]time.Time // when this tail read the intents that are still open: leases count from here
 	waiters map[string]chan<- applied
 	owed    map[uint64]Owing
+	ends    map[incarnation]uint64
 	names   []uint64             // told, and to be named in a record
 	swept   time.Time            // when owed was last looked through
 	orphans map[string]time.Time // ids of intents that nobody waits for any more and that have not come, and since when
@@ -79,7 +82,7 @@ func New(b *bus.Bus, o Options) *Journal {
 	return &Journal{
 		bus: b, o: o, fold: idempotency.NewFold(), ready: make(chan struct{}),
 		readAt: map[uint64]time.Time{}, waiters: map[string]chan<- applied{}, orphans: map[string]time.Time{},
-		owed: map[uint64]Owing{}, strays: map[uint64]struct{}{}, stray: make(chan struct{}, 1),
+		owed: map[uint64]Owing{}, ends: map[incarnation]uint64{}, strays: map[uint64]struct{}{}, stray: make(chan struct{}, 1),
 	}
 }
 
@@ -97,12 +100,14 @@ func (j *Journal) Epoch() int64 { return j.epoch.Load() }
 
 // Run tails the journal until ctx is done; trouble with the bus is waited out.
 func (j *Journal) Run(ctx context.Context) error {
-	caught := sync.OnceFunc(func() { close(j.ready) })
+	read := make(chan struct{})
+	caught := sync.OnceFunc(func() { close(read) })
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	settling.Go(func() { j.settleStrays(ctx) })
 	settling.Go(func() { j.nameTold(ctx) })
 	settling.Go(func() { j.watchRoom(ctx) })
+	settling.Go(func() { j.lead(ctx, read, sync.OnceFunc(func() { close(j.ready) })) })
 	for {
 		err := j.tail(ctx, caught)
 		if ctx.Err() != nil {
@@ -151,6 +156,7 @@ func (j *Journal) apply(m *bus.Msg) {
 	e := j.fold.Apply(m.Seq, r) // nothing, for what a checkpoint knew already
 	j.note(m.Seq, &r)
 	j.owe(m.Seq, m.Time, &r, &e)
+	j.reach(&r)
 	if w := j.waiters[id]; w != nil {
 		w <- applied{m.Seq, e} // has room; told under mu, so that whoever gives up knows that it came
 		delete(j.waiters, id)

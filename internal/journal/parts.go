@@ -18,14 +18,14 @@ import (
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
-// A checkpoint is a list of what is owed and the fold, compressed. It is one
+// A checkpoint is the fold and what is kept beside it, compressed. It is one
 // message if it fits, else parts and a message that names them, which is written
 // last: half a checkpoint is none.
 
 const (
 	headerFormat = "Tuma-Format"
 	headerParts  = "Tuma-Parts" // sequences in the checkpoints' stream
-	framed       = "2"          // 1, without a header, was the fold alone
+	framed       = "3"
 
 	partLeast   = 256 << 10
 	roomInPart  = 16 << 10 // for headers
@@ -34,13 +34,22 @@ const (
 
 var errCheckpoint = errors.New("journal: checkpoint cannot be read")
 
+// beside is what a checkpoint keeps beside the fold.
+type beside struct {
+	Owed []Owing `json:"owed"`
+	Ends []End   `json:"ends"`
+}
+
 // frame is what a checkpoint says. Callers hold mu.
 func (j *Journal) frame() ([]byte, error) {
-	owed := make([]Owing, 0, len(j.owed))
+	var b beside
 	for _, seq := range slices.Sorted(maps.Keys(j.owed)) {
-		owed = append(owed, j.owed[seq])
+		b.Owed = append(b.Owed, j.owed[seq])
 	}
-	list, err := json.Marshal(owed)
+	for in, seq := range j.ends {
+		b.Ends = append(b.Ends, End{in.stream, in.epoch, seq})
+	}
+	list, err := json.Marshal(&b)
 	if err != nil {
 		return nil, fmt.Errorf("journal: checkpoint: %w", err)
 	}
@@ -53,19 +62,16 @@ func (j *Journal) frame() ([]byte, error) {
 }
 
 // unframe is the way back.
-func unframe(data []byte, fold *idempotency.Fold) (owed []Owing, err error) {
+func unframe(data []byte, fold *idempotency.Fold) (b beside, err error) {
 	n, at := binary.Uvarint(data)
 	if at <= 0 || n > uint64(len(data)-at) {
-		return nil, fmt.Errorf("%w: cut short", errCheckpoint)
+		return b, fmt.Errorf("%w: cut short", errCheckpoint)
 	}
 	list, rest := data[at:at+int(n)], data[at+int(n):]
-	if n == 0 {
-		return nil, fold.UnmarshalBinary(rest)
+	if err := json.Unmarshal(list, &b); err != nil {
+		return b, fmt.Errorf("%w: %w", errCheckpoint, err)
 	}
-	if err := json.Unmarshal(list, &owed); err != nil {
-		return nil, fmt.Errorf("%w: %w", errCheckpoint, err)
-	}
-	return owed, fold.UnmarshalBinary(rest)
+	return b, fold.UnmarshalBinary(rest)
 }
 
 // writeParts puts data into the head of a checkpoint, or into parts of which it
@@ -104,8 +110,6 @@ func (j *Journal) writeParts(ctx context.Context, head *bus.Out, data []byte) er
 func (j *Journal) readParts(ctx context.Context, head *bus.Msg) ([]byte, error) {
 	switch f := head.Get(headerFormat); f {
 	case framed:
-	case "":
-		return append([]byte{0}, head.Data...), nil // nothing is known to be owed
 	default:
 		return nil, fmt.Errorf("%w: of another version (%q)", errCheckpoint, f)
 	}
