@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -62,11 +63,16 @@ func (h *webhooks) look(ctx context.Context) (soon bool) {
 	defer cancel()
 	changed, err := h.gateway.Subscribe(looking, h.url, h.slot)
 	if err != nil {
-		if ctx.Err() == nil {
-			h.k.log.Warn("webhooks not looked after", "account", h.account, "error", err)
-		}
 		var e *providers.Error
-		return !errors.As(err, &e) || e.Class == providers.Unavailable
+		soon = !errors.As(err, &e) || e.Class == providers.Unavailable
+		level := slog.LevelWarn
+		if e == nil { // no slot: at a start they are not granted at once
+			level = slog.LevelInfo
+		}
+		if ctx.Err() == nil {
+			h.k.log.Log(ctx, level, "webhooks not looked after", "account", h.account, "error", err)
+		}
+		return soon
 	}
 	if changed == "" {
 		return false
