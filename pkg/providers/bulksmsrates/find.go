@@ -198,6 +198,11 @@ func (p *provider) findLog(ctx context.Context, q *providers.Query, s spot, star
 		found.Cursor = s.String()
 		return found, nil
 	}
+	if s.Pages == 1 && len(pg.entries) == 0 && len(q.Messages) == 1 && slices.Contains(q.ProviderIDs, s.Campaign) {
+		// Others of the attempt were somebody else's, so that it was one message after all.
+		next := spot{Step: stepOne}
+		return providers.Found{Cursor: next.String()}, nil
+	}
 	refused := s.refused(q, pg.total)
 	found.Reports = append(found.Reports, refused...)
 	found.Done = found.Done && s.Seen.count()+len(refused) == len(q.Messages)

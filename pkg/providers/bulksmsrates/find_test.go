@@ -18,6 +18,7 @@ import (
 type messageLog struct {
 	items    []map[string]any
 	campaign string // the body of GET /campaigns/{id}; empty: 404
+	single   string // the body of GET /sms/{id}
 	ignores  bool   // it ignores filters
 	paths    []string
 }
@@ -43,6 +44,8 @@ func (l *messageLog) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		body = string(raw)
+	case strings.HasPrefix(r.URL.Path, "/v1/sms/"):
+		body = l.single
 	case body == "":
 		status, body = 404, `{"error": {"code": "NOT_FOUND", "message": "Resource does not exist"}}`
 	}
@@ -165,6 +168,19 @@ func TestNoAnswer(t *testing.T) {
 	l = &messageLog{}
 	if counts, done := lookUp(t, l, queryOf(700)); len(counts) != 0 || done || len(l.paths) != 3 {
 		t.Errorf("nothing there: %v, done %v, %d requests", counts, done, len(l.paths))
+	}
+}
+
+// TestOneOfTwoWasSent: an attempt of two messages, one of which somebody else had,
+// was a single send, and its id is a message's.
+func TestOneOfTwoWasSent(t *testing.T) {
+	t.Parallel()
+	l := &messageLog{single: `{"data": {"message_id": "m-1", "status": "delivered"}}`}
+	q := queryOf(2, "m-1")
+	q.Messages = q.Messages[:1]
+	counts, _ := lookUp(t, l, q)
+	if counts[providers.ReportDelivered] != 1 || len(l.paths) != 2 || l.paths[1] != "/sms/m-1" {
+		t.Errorf("%v by %v", counts, l.paths)
 	}
 }
 

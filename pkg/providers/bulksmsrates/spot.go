@@ -53,6 +53,8 @@ func readSpot(q *providers.Query) (s spot, ok bool) {
 	switch s.Step {
 	case stepProbe:
 		return s, s.Probe >= 0 && s.Probe < len(q.Messages)
+	case stepOne:
+		return s, len(q.ProviderIDs) > 0
 	case stepCampaign, stepLog:
 		return s, s.Campaign != "" && s.Pages >= 0
 	}
