@@ -42,7 +42,7 @@ const (
 	chaosTypes = "cloudrebue,digitalservices,bulksmsrates"
 	chaosLimit = 30 // requests a second, of each account
 	chaosBatch = 20
-	chaosRoom  = 200 << 20 // for files, of each NATS server
+	chaosRoom  = 400 << 20 // for files, of each NATS server: the journal sets 256 MiB of it aside
 )
 
 // newFleet starts servers, gateways, two ingests, two collectors and three
@@ -212,12 +212,12 @@ const filler = "CHAOS_FILLER"
 
 // fill takes the room that NATS has for files; it returns how to give it back.
 func (f *fleet) fill() func() {
-	ctx := rig.Timeout(f.t, 10*time.Second)
+	ctx := rig.Timeout(f.t, 30*time.Second)
 	js := f.publisher()
 	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: filler, Subjects: []string{"chaos.filler"}, Replicas: *nodes}); err != nil {
 		return nil
 	}
-	chunk := make([]byte, 1<<20)
+	chunk := make([]byte, 4<<20)
 	for range 2 * chaosRoom / len(chunk) {
 		within, cancel := context.WithTimeout(ctx, 2*time.Second)
 		_, err := js.Publish(within, "chaos.filler", chunk)
