@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -17,8 +18,9 @@ import (
 type batch struct {
 	seq     uint64
 	account string
-	whole   bool // every member's copy was found
-	bytes   int  // that it takes, about
+	at      time.Time // when the intent was stored: the request left within the second
+	whole   bool      // every member's copy was found
+	bytes   int       // that it takes, about
 	spans   []idempotency.Span
 	ends    []uint16 // of the spans: the position after each one's last
 	lots    []lot
@@ -50,8 +52,8 @@ const (
 	spanBytes   = 56 + 2
 )
 
-func newBatch(seq uint64, intent *idempotency.Record, members []journal.Member) *batch {
-	b := &batch{seq: seq, account: intent.Account, spans: intent.Spans, whole: true, members: make([]member, len(members))}
+func newBatch(seq uint64, at time.Time, intent *idempotency.Record, members []journal.Member) *batch {
+	b := &batch{seq: seq, at: at, account: intent.Account, spans: intent.Spans, whole: true, members: make([]member, len(members))}
 	end := 0
 	for i := range b.spans {
 		s := &b.spans[i]

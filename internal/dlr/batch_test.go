@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -38,7 +39,7 @@ func TestBatchIsItsMembers(t *testing.T) {
 		if n < 4 {
 			spans = []idempotency.Span{{Stream: "S", Seq: 99, First: 3, End: uint32(3 + n)}}
 		}
-		b := newBatch(1, &idempotency.Record{Spans: spans}, members)
+		b := newBatch(1, time.Time{}, &idempotency.Record{Spans: spans}, members)
 		whole, pos := true, 0
 		for _, s := range spans {
 			for at := range s.Len() {
@@ -104,7 +105,7 @@ func TestBatchesAtHandAreBounded(t *testing.T) {
 					m.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-" + m.EnvelopeID[:16] + "-01"
 					members = append(members, m)
 				}
-				b := newBatch(seq, &idempotency.Record{Spans: []idempotency.Span{{Stream: "S", Seq: seq, Run: 100}}}, members)
+				b := newBatch(seq, time.Time{}, &idempotency.Record{Spans: []idempotency.Span{{Stream: "S", Seq: seq, Run: 100}}}, members)
 				b.withID(members[0].ID)
 				b.withNumber(members[0].To)
 				c.keep(b)

@@ -114,7 +114,7 @@ func (c *batches) load(ctx context.Context, account string, seq uint64) (*batch,
 	if err != nil {
 		return nil, err
 	}
-	return newBatch(seq, &r, members), nil
+	return newBatch(seq, m.Time, &r, members), nil
 }
 
 func (c *batches) keep(b *batch) {

@@ -3,11 +3,14 @@ package dlr_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -90,5 +93,55 @@ func TestLookUpWithoutASlotIsTriedSoon(t *testing.T) {
 	w.wantTold("submitted E-0", "delivered E-0")
 	if strings.Contains(w.logs.String(), "look-up failed") {
 		t.Error("logged as a failure")
+	}
+}
+
+// A look-up goes by when the request left: the outcome may come long after, from
+// another dispatcher.
+func TestLookUpGoesByTheIntent(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"b1": {nil, true}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 100 * time.Millisecond}})
+	in := w.intend(w.queue("E", number(1)))
+	m, err := w.bus.Get(t.Context(), bus.JournalStream, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.outcome(in, 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain, ProviderID: "b1"})
+	w.until(func() bool {
+		gw.mu.Lock()
+		defer gw.mu.Unlock()
+		return gw.polled > 0
+	})
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	if got := gw.asked[0].Sent; !got.Equal(m.Time) {
+		t.Errorf("sent at %v, the intent is of %v", got, m.Time)
+	}
+}
+
+// never gives no slots, as while one dispatcher sends alone.
+type never struct{ asked atomic.Int32 }
+
+func (n *never) Slot(context.Context) (func() error, error) {
+	n.asked.Add(1)
+	return nil, errors.New("none")
+}
+
+// While there are no slots, what waits for one is not gone through again and again
+// as fast as the bus can give it back.
+func TestLookUpsRestWithoutSlots(t *testing.T) {
+	t.Parallel()
+	none := &never{}
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: time.Millisecond, Every: time.Hour}, limiter: none})
+	const n = 12
+	begun := time.Now()
+	for i := range n {
+		w.outcome(w.intend(w.queue(fmt.Sprint("E", i), number(i))), 1, idempotency.Closed, submitted(fmt.Sprint("p", i)))
+	}
+	w.until(func() bool { return none.asked.Load() >= n })
+	if took := time.Since(begun); took < (n-1)*100*time.Millisecond {
+		t.Errorf("%d asked for slots within %v", n, took)
 	}
 }

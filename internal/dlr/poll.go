@@ -24,8 +24,13 @@ const (
 // errNoSlot says that the account's limit gave no leave to ask: nothing was sent.
 var errNoSlot = errors.New("dlr: no slot for a look-up")
 
-// slotRetry is when a look-up without a slot is tried again.
-const slotRetry = 2 * time.Second
+// slotRetry is when a look-up without a slot is tried again. The others that are
+// due would get none either: rest keeps them from going round as fast as the bus
+// gives them back, for as long as there are no slots (Redis may be gone).
+const (
+	slotRetry = 2 * time.Second
+	rest      = 100 * time.Millisecond
+)
 
 // doubt is when an attempt of which nobody knows whether it was taken is first
 // looked up: before a message of high priority is tried again.
@@ -69,6 +74,9 @@ func (c *Collector) followOutcomes(ctx context.Context, a *account) {
 		}
 		if again > 0 {
 			_ = m.Nak(again) // a lost one comes again after AckWait
+			if errors.Is(err, errNoSlot) && !sleep(ctx, rest) {
+				return
+			}
 			continue
 		}
 		_ = m.Ack()
@@ -95,7 +103,7 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	case !said.taken:
 		return 0, nil
 	}
-	q := &providers.Query{BatchID: journal.BatchID(c.o.Journal.Epoch(), r.Intent), ProviderIDs: said.ids, Sent: m.Time, Accepted: said.count}
+	q := &providers.Query{BatchID: journal.BatchID(c.o.Journal.Epoch(), r.Intent), ProviderIDs: said.ids, Accepted: said.count}
 	if !a.finder.Finds(q) {
 		return 0, nil
 	}
@@ -110,7 +118,7 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	if err != nil {
 		return again, err
 	}
-	if q.Messages, q.Size = c.open(b), len(b.members); len(q.Messages) == 0 {
+	if q.Messages, q.Size, q.Sent = c.open(b), len(b.members), b.at; len(q.Messages) == 0 {
 		return 0, nil
 	}
 	for all := true; ; {
