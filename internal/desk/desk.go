@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -27,7 +28,7 @@ type Bus interface {
 
 // Problem is why an operation did not work, in words that may be shown.
 type Problem struct {
-	Class  string `json:"class"`            // of providers.Class; unknown_operation, bad_argument, no_slot
+	Class  string `json:"class"`            // of providers.Class, or of those below
 	Code   string `json:"code,omitempty"`   // the gateway's own
 	Detail string `json:"detail,omitempty"` // the gateway's own words, or ours
 }
@@ -37,12 +38,20 @@ const (
 	UnknownOperation = "unknown_operation"
 	BadArgument      = "bad_argument"
 	NoSlot           = "no_slot"
+	TooLong          = "too_long" // it was done, and what there is to show does not fit
+)
+
+const (
+	most      = 768 << 10        // bytes, asked or shown: a NATS server takes 1 MiB unless told otherwise
+	answering = time.Second      // that an answer takes to whoever asked
+	longest   = 45 * time.Second // that an operation takes if who asked does not say
 )
 
 // Error returns class, code and detail.
 func (p *Problem) Error() string { return fmt.Sprintf("desk: %s %s: %s", p.Class, p.Code, p.Detail) }
 
 type request struct {
+	Until     time.Time         `json:"until"` // who asked waits no longer
 	Operation string            `json:"operation"`
 	Args      map[string]string `json:"args,omitempty"`
 }
@@ -67,7 +76,7 @@ func Serve(ctx context.Context, b Bus, a Account, log *slog.Logger) error {
 		if json.Unmarshal(data, &q) != nil {
 			r.Problem = &Problem{Class: BadArgument, Detail: "not a request to a desk"}
 		} else {
-			r = a.run(ctx, q)
+			r = a.runFor(ctx, q)
 			class := "done"
 			if r.Problem != nil {
 				class = r.Problem.Class
@@ -80,6 +89,25 @@ func Serve(ctx context.Context, b Bus, a Account, log *slog.Logger) error {
 		}
 		return out
 	})
+}
+
+// runFor runs an operation for as long as who asked waits: what nobody waits for
+// any more is not begun, as it may have been asked again.
+func (a *Account) runFor(ctx context.Context, q request) reply {
+	until := time.Now().Add(longest)
+	if !q.Until.IsZero() && q.Until.Before(until) {
+		until = q.Until
+	}
+	ctx, cancel := context.WithDeadline(ctx, until.Add(-answering))
+	defer cancel()
+	if ctx.Err() != nil {
+		return reply{Problem: &Problem{Class: NoSlot, Detail: "it was too late when its turn came: nothing was sent"}}
+	}
+	r := a.run(ctx, q)
+	if len(r.Shown) > most {
+		return reply{Problem: &Problem{Class: TooLong, Detail: "it was done, but the answer is too long to be shown; ask for fewer at a time"}}
+	}
+	return r
 }
 
 func (a *Account) run(ctx context.Context, q request) reply {
@@ -137,9 +165,13 @@ func told(err error, noSlot bool) *Problem {
 // show. The error is a *Problem, bus.ErrNobody if no collector runs, or another of
 // the bus: then nobody knows whether it worked.
 func Ask(ctx context.Context, b Bus, account, operation string, args map[string]string) (json.RawMessage, error) {
-	data, err := json.Marshal(request{operation, args})
+	until, _ := ctx.Deadline()
+	data, err := json.Marshal(request{until, operation, args})
 	if err != nil {
 		return nil, fmt.Errorf("desk: %w", err)
+	}
+	if len(data) > most {
+		return nil, &Problem{Class: BadArgument, Detail: "the arguments are too long"}
 	}
 	answer, err := b.Ask(ctx, bus.DeskSubject(account), data)
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -29,6 +31,9 @@ func operations() table {
 		}},
 		{Name: "refuse", Do: func(context.Context, map[string]string, providers.Slot) (any, error) {
 			return nil, &providers.Error{Class: providers.Misconfigured, Code: "120", Detail: "Invalid Authorization Parameters"}
+		}},
+		{Name: "long", Do: func(context.Context, map[string]string, providers.Slot) (any, error) {
+			return strings.Repeat("x", 2<<20), nil
 		}},
 		{Name: "odd", Do: func(context.Context, map[string]string, providers.Slot) (any, error) { return func() {}, nil }},
 	}
@@ -84,9 +89,11 @@ func TestDesk(t *testing.T) {
 	}{
 		{"echo", nil, "bad_argument "},
 		{"echo", map[string]string{"word": "x", "other": "y"}, "bad_argument "},
+		{"echo", map[string]string{"word": strings.Repeat("x", 9<<20)}, "bad_argument "},
 		{"fly", nil, "unknown_operation "},
 		{"refuse", nil, "misconfigured 120"},
 		{"odd", nil, "uncertain "},
+		{"long", nil, "too_long "},
 	} {
 		if _, problem := ask(c.operation, c.args); problem != c.want {
 			t.Errorf("%s %v: %q, want %q", c.operation, c.args, problem, c.want)
@@ -97,5 +104,59 @@ func TestDesk(t *testing.T) {
 	mu.Unlock()
 	if _, problem := ask("echo", map[string]string{"word": "x"}); problem != "no_slot " {
 		t.Errorf("without a slot: %q", problem)
+	}
+}
+
+// patient is a bus that keeps what is asked until it is told to hand it over.
+type patient struct {
+	desk.Bus
+	asked []byte
+}
+
+func (p *patient) Ask(_ context.Context, _ string, data []byte) ([]byte, error) {
+	p.asked = data
+	return nil, context.DeadlineExceeded
+}
+
+// Serve hands over what was asked.
+func (p *patient) Serve(ctx context.Context, _ string, answer func(context.Context, []byte) []byte) error {
+	_ = answer(ctx, p.asked)
+	return nil
+}
+
+// What was asked by somebody who waits no more is not done, and what waits for a
+// slot gives up when who asked does: a person who was told that nobody answered
+// would do it again.
+func TestNothingIsDoneForNobody(t *testing.T) {
+	for name, late := range map[string]time.Duration{"came late": time.Minute, "no slot in time": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			done := false
+			all := table{{Name: "change", Do: func(ctx context.Context, _ map[string]string, slot providers.Slot) (any, error) {
+				if _, err := slot(ctx); err != nil {
+					return nil, err
+				}
+				done = true
+				return nil, nil
+			}}}
+			b := &patient{}
+			ctx, stop := context.WithTimeout(t.Context(), 45*time.Second)
+			defer stop()
+			_, _ = desk.Ask(ctx, b, "gw", "change", nil)
+			time.Sleep(late) // of the bubble's clock
+			begun := time.Now()
+			slot := func(ctx context.Context) (func() error, error) {
+				if late > 0 {
+					return func() error { return nil }, nil
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			if err := desk.Serve(t.Context(), b, desk.Account{Name: "gw", Desk: all, Slot: slot}, slog.New(slog.DiscardHandler)); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); done || took >= 45*time.Second {
+				t.Errorf("%s: done %v after %v", name, done, took)
+			}
+		})
 	}
 }

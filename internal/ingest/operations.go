@@ -80,11 +80,11 @@ func (in *Ingest) postOperation(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), operationWithin)
 	defer cancel()
+	in.log.InfoContext(r.Context(), "operation asked", "account", a.Name, "operation", name, "tenant", tenant(r.Context()).Name)
 	shown, err := in.ask(ctx, a.Name, name, args)
 	if err != nil {
 		return operationProblem(err)
 	}
-	in.log.InfoContext(r.Context(), "operation asked", "account", a.Name, "operation", name, "tenant", tenant(r.Context()).Name)
 	writeJSON(w, http.StatusOK, typeJSON, struct {
 		Shown json.RawMessage `json:"shown"`
 	}{shown})
