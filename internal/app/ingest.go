@@ -61,14 +61,9 @@ func (k *kit) ingest(ctx context.Context) error {
 		},
 	}
 	out := optout.NewList(k.log)
-	o.OptedOut = out.Has
+	o.OptedOut, o.OptOutsKnown = out.Has, out.Ready()
 	k.add("opt-outs", func(ctx context.Context) error { return out.Follow(ctx, k.bus) }, nil)
-	k.health.RequireFunc("opt-outs", func() string {
-		if !out.Ready() {
-			return "being read"
-		}
-		return ""
-	})
+	k.health.RequireFunc("opt-outs", waiting(out.Ready(), "being read"))
 	quotas := quotas{}
 	for i := range k.cfg.Ingest.Tenants {
 		t, err := k.tenant(&k.cfg.Ingest.Tenants[i])

@@ -40,10 +40,18 @@ type lane struct {
 	take     func(context.Context, *bus.Msg) error
 }
 
-// Run takes submissions from the bus until ctx is done, and tells what processes
+// Run takes submissions from the bus until ctx is done, once it is known who has
+// opted out, and tells what processes
 // that died have closed. It returns once
 // everything under way has ended.
 func (in *Ingest) Run(ctx context.Context) error {
+	if in.optOuts != nil {
+		select {
+		case <-in.optOuts:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	var running sync.WaitGroup
 	for _, l := range in.lanes() {
 		running.Go(func() { in.runLane(ctx, l) })

@@ -79,6 +79,9 @@ type Options struct {
 	// OptedOut reports whether a number wants nothing from an account any more. Nil:
 	// none does.
 	OptedOut func(account, number string) bool
+	// OptOutsKnown is closed once OptedOut knows all that was told before: nothing
+	// is taken until then. Nil: it does.
+	OptOutsKnown <-chan struct{}
 	// Ask runs an operation at an account's gateway; see desk.Ask. Nil: none can be.
 	Ask func(ctx context.Context, account, operation string, args map[string]string) (json.RawMessage, error)
 	// Count counts messages for metrics: accepted, by the account in whose queue they
@@ -107,6 +110,7 @@ type Ingest struct {
 	waits    func(account string) (reason string, until *time.Time)
 	count    func(account string, s envelope.Status, n int)
 	optedOut func(account, number string) bool
+	optOuts  <-chan struct{} // closed once they are known; nil: they are
 	ask      func(ctx context.Context, account, operation string, args map[string]string) (json.RawMessage, error)
 	span     func(ctx context.Context, name, traceparent string) (context.Context, string, func(error))
 	now      func() time.Time
@@ -127,7 +131,7 @@ func New(o Options) (*Ingest, error) {
 	in := &Ingest{
 		bus: o.Bus, tenants: map[string]*Tenant{}, accounts: map[string]*Account{}, routes: route.New(o.Routes),
 		journal: o.Journal, status: o.Status, keys: o.Keys, operate: o.Operate, span: o.Span, now: o.Now, log: o.Log,
-		down: o.Down, waits: o.Waits, count: o.Count, optedOut: o.OptedOut, ask: o.Ask,
+		down: o.Down, waits: o.Waits, count: o.Count, optedOut: o.OptedOut, optOuts: o.OptOutsKnown, ask: o.Ask,
 	}
 	if in.down == nil {
 		in.down = func(string) bool { return false }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/desk"
@@ -93,5 +94,39 @@ func TestOptedOut(t *testing.T) {
 	s, err := r.bus.State(t.Context(), bus.OptOutStream)
 	if err != nil || s.Messages != 1 {
 		t.Errorf("stored %d opt-outs, %v", s.Messages, err)
+	}
+}
+
+// Nothing is taken before it is known who has opted out, be it by HTTP or by the bus.
+func TestNothingIsTakenBeforeOptOutsAreKnown(t *testing.T) {
+	t.Parallel()
+	known, looked := make(chan struct{}), make(chan bool, 16)
+	r := start(t, func(o *ingest.Options) {
+		o.OptOutsKnown = known
+		o.OptedOut = func(string, string) bool {
+			select {
+			case <-known:
+				looked <- true
+			default:
+				looked <- false
+			}
+			return false
+		}
+	})
+	const one = `{"to":"+254712345678","from":"ACME","text":"x"}`
+	if a := r.do("k-acme", http.MethodPost, "/v1/messages", one); a.status != 503 || !strings.Contains(a.body, "unavailable") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if _, err := r.bus.Publish(t.Context(), bus.Out{Subject: bus.SubmitSubject("acme", "high"), Data: []byte(one)}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-looked:
+		t.Fatal("taken")
+	case <-time.After(300 * time.Millisecond): // it takes a few
+	}
+	close(known)
+	if !<-looked {
+		t.Error("taken before")
 	}
 }

@@ -29,10 +29,19 @@ type AcceptedMessage struct {
 	Provider string `json:"provider,omitempty"` // dry run: the account that would be tried first
 }
 
+var errOptOuts = errors.New("ingest: who has opted out is not known yet")
+
 func (in *Ingest) postMessages(w http.ResponseWriter, r *http.Request) error {
 	typ, err := mediaType(r)
 	if err != nil {
 		return err
+	}
+	if in.optOuts != nil {
+		select {
+		case <-in.optOuts:
+		default:
+			return unavailable(errOptOuts)
+		}
 	}
 	s := submission{tenant: tenant(r.Context())}
 	leave, err := in.enter(r, s.tenant.Name)

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -47,43 +46,43 @@ func Tell(ctx context.Context, b *bus.Bus, e Entry) error {
 // List follows the stream. Safe for concurrent use.
 type List struct {
 	log   *slog.Logger
-	ready atomic.Bool
+	ready chan struct{}
 
 	mu  sync.RWMutex
-	out map[key]struct{}
+	out map[string]map[sum]struct{} // by account
 }
 
-type key struct {
-	account string
-	number  [16]byte // the beginning of its hash
-}
+type sum [16]byte // the beginning of a number's hash
 
 // NewList returns an empty List; Follow fills it.
-func NewList(log *slog.Logger) *List { return &List{log: log, out: map[key]struct{}{}} }
+func NewList(log *slog.Logger) *List {
+	return &List{log: log, ready: make(chan struct{}), out: map[string]map[sum]struct{}{}}
+}
 
-// Ready reports whether all that was told before is known.
-func (l *List) Ready() bool { return l.ready.Load() }
+// Ready is closed once all that was told before is known.
+func (l *List) Ready() <-chan struct{} { return l.ready }
 
 // Has reports whether a number wants nothing from an account.
 func (l *List) Has(account, number string) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if len(l.out) == 0 {
+	numbers := l.out[account]
+	if len(numbers) == 0 {
 		return false
 	}
-	sum := sha256.Sum256([]byte(number))
-	_, ok := l.out[key{account, [16]byte(sum[:16])}]
+	whole := sha256.Sum256([]byte(number))
+	_, ok := numbers[sum(whole[:16])]
 	return ok
 }
 
 // Follow keeps the list up to date until ctx is done.
 func (l *List) Follow(ctx context.Context, b *bus.Bus) error {
-	from := uint64(0)
+	from, known := uint64(0), sync.OnceFunc(func() { close(l.ready) })
 	for ctx.Err() == nil {
 		err := b.Tail(ctx, bus.Tail{Stream: bus.OptOutStream, From: from}, func(m *bus.Msg) {
 			from = m.Seq + 1
 			l.apply(m)
-		}, func() { l.ready.Store(true) })
+		}, known)
 		if ctx.Err() != nil {
 			break
 		}
@@ -103,16 +102,20 @@ func (l *List) apply(m *bus.Msg) {
 		l.log.Warn("not an opt-out", "seq", m.Seq)
 		return
 	}
-	var sum [16]byte
-	if n, err := hex.Decode(sum[:], []byte(part[3])); err != nil || n != len(sum) {
+	var number sum
+	if n, err := hex.Decode(number[:], []byte(part[3])); err != nil || n != len(number) {
 		l.log.Warn("not an opt-out", "seq", m.Seq)
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if k := (key{part[2], sum}); e.Out {
-		l.out[k] = struct{}{}
-	} else {
-		delete(l.out, k)
+	numbers := l.out[part[2]]
+	switch {
+	case !e.Out:
+		delete(numbers, number)
+	case numbers == nil:
+		l.out[strings.Clone(part[2])] = map[sum]struct{}{number: {}}
+	default:
+		numbers[number] = struct{}{}
 	}
 }
