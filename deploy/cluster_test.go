@@ -286,10 +286,14 @@ func TestAutoscaling(t *testing.T) {
 	for _, s := range of[*scaledObject](objects) {
 		targets = append(targets, s.Spec.ScaleTargetRef.Name)
 		for _, trigger := range s.Spec.Triggers {
-			if strings.Contains(trigger.Metadata["query"], "tuma_backlog") || trigger.Type == "nats-jetstream" {
-				t.Errorf("%s scales on how many wait: under a provider's limit more pods send no faster", s.Name)
+			if trigger.Type != "prometheus" {
+				t.Errorf("%s scales on %s", s.Name, trigger.Type)
 			}
-			metricsExist(t, trigger.Metadata["query"])
+			for _, name := range metricsExist(t, trigger.Metadata["query"]) {
+				if !slices.Contains([]string{"tuma_sendable", "tuma_slot_use", "tuma_oldest_seconds"}, name) {
+					t.Errorf("%s scales on %s: only what more pods would send says how many are needed", s.Name, name)
+				}
+			}
 		}
 	}
 	for _, h := range of[*autoscalingv2.HorizontalPodAutoscaler](objects) {
@@ -306,8 +310,9 @@ func TestAutoscaling(t *testing.T) {
 	}
 }
 
-// metricsExist looks for each metric of a query where metrics are named.
-func metricsExist(t *testing.T, query string) {
+// metricsExist looks for each metric of a query where metrics are named, and
+// returns their names.
+func metricsExist(t *testing.T, query string) []string {
 	t.Helper()
 	source := read(t, "internal/telemetry/metrics.go")
 	names := regexp.MustCompile(`tuma_[a-z_]+`).FindAllString(query, -1)
@@ -319,6 +324,7 @@ func metricsExist(t *testing.T, query string) {
 			t.Errorf("there is no metric %s", name)
 		}
 	}
+	return names
 }
 
 func configMap(t *testing.T, objects []any, prefix string) *corev1.ConfigMap {

@@ -10,8 +10,7 @@
 // Whether a limit held is judged by the kernel's time of each request's arrival,
 // where it tells one (Linux), and by the gateway's own reading of the headers
 // unless that came more than 5 ms after the arrival: a sender cannot answer for a
-// gateway that stalls and reads together what came apart (docs/adr, "The margin of
-// a slot").
+// gateway that stalls and reads together what came apart (docs/adr/0020).
 //
 // What must never happen (a window over its limit, a number twice in a request,
 // an expired message that leaves) is judged whatever the machine does. How fast

@@ -63,6 +63,7 @@ func TestStrength(t *testing.T) {
 		{"urgent first", urgentFirst, true},
 		{"tenants share", tenantsShare, true},
 		{"nothing stale", nothingStale, false},
+		{"metrics tell", metricsTell, false},
 	} {
 		if s.small || full() {
 			t.Run(s.name, s.run)
