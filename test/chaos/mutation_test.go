@@ -28,9 +28,9 @@ type mutation struct {
 func mutations() []mutation {
 	return []mutation{
 		{
-			name: "no fence", file: "internal/dispatch/attempt.go",
-			was:   "> startWithin+graceAfter/2 {",
-			is:    "> startWithin+graceAfter/2 && t == nil {",
+			name: "no fence", file: "internal/dispatch/lease.go",
+			was:   "	if !mayEnd(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) {\n",
+			is:    "	if !mayEnd(now.Sub(t.asked), now.Round(0).Sub(t.asked.Round(0))) && t == nil {\n",
 			drama: resumedAtTheEnd, red: "sent after it was called uncertain",
 		},
 		{
