@@ -389,7 +389,7 @@ func (w *world) end() {
 	w.note("the faults stop")
 	w.redisUp = true
 	for i := range w.procs {
-		w.procs[i].cut, w.procs[i].wall = false, 0
+		w.procs[i].cut = false
 	}
 	for i := range w.msgs {
 		w.submit(i)
