@@ -49,6 +49,7 @@ type order struct {
 	N, Connections      int
 	Seed                uint64
 	Reports             string // base URL of the gateway that tells what to report
+	Spread              int    // how many messages later a report may come than it would in order; 0: in any order
 	Listen, Key         string
 	Record, KeepTraffic bool
 	Delay               time.Duration // before the gateway answers a request with messages

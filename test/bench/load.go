@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,7 +174,7 @@ func (o *order) requests(ctx context.Context) ([][]byte, error) {
 }
 
 // reports are callbacks that say of everything the gateway was sent that it
-// arrived, in another order than it was sent in.
+// arrived, in another order than it was sent in: in any, or each somewhat later.
 func (o *order) reports(ctx context.Context) ([][]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Reports+"/sent", nil)
 	if err != nil {
@@ -199,6 +200,19 @@ func (o *order) reports(ctx context.Context) ([][]byte, error) {
 		return nil, err
 	}
 	r := rand.New(rand.NewPCG(o.Seed, 0))
-	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	return out, nil
+	if o.Spread == 0 {
+		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+		return out, nil
+	}
+	type late struct{ place, i int }
+	order := make([]late, len(out))
+	for i := range order {
+		order[i] = late{i + r.IntN(o.Spread), i}
+	}
+	slices.SortFunc(order, func(a, b late) int { return a.place - b.place })
+	ordered := make([][]byte, len(out))
+	for at, l := range order {
+		ordered[at] = out[l.i]
+	}
+	return ordered, nil
 }
