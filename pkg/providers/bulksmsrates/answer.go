@@ -155,7 +155,7 @@ func failure(client *httpapi.Client, resp *httpapi.Response, n int, now time.Tim
 		e.RetryAfter = retryAfter(resp.Header, now)
 	}
 	if err := json.Unmarshal(resp.Body, &a); err == nil {
-		e.Code, e.Detail = httpapi.Word(string(a.Error.Code)), httpapi.Trim(a.Error.Message)
+		e.Code, e.Detail = httpapi.Word(string(a.Error.Code)), tokenInText.ReplaceAllString(httpapi.Trim(a.Error.Message), "${1}"+hidden)
 		if m, known := meanings[errorKey{resp.Status, e.Code}]; known {
 			e.Class, e.Bisect, e.RetryAfter, e.Need = m.class, m.scope == ofMessage, 0, m.need
 			e.OptOut = m.optOut && n == 1

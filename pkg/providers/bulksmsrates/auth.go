@@ -1,6 +1,7 @@
 package bulksmsrates
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,7 +56,7 @@ type session struct {
 	got      time.Time
 	until    time.Time
 	flight   chan struct{} // closed when the renewal under way has ended; nil: none is
-	shut     time.Time     // no log-in before
+	shut     time.Time     // no log-in and no refresh before
 	failures int
 }
 
@@ -111,13 +112,13 @@ func (s *session) lapsed(token string) bool {
 func (s *session) renew(ctx context.Context, start func() error) error {
 	s.mu.Lock()
 	path, body := "/auth/login", map[string]string{"email": s.email, "password": s.password}
-	refreshing := s.refresh != ""
-	if refreshing {
-		path, body = "/auth/refresh", map[string]string{"refresh_token": s.refresh}
+	refresh := s.refresh
+	if refresh != "" {
+		path, body = "/auth/refresh", map[string]string{"refresh_token": refresh}
 	}
 	wait := s.shut.Sub(s.now())
 	s.mu.Unlock()
-	if wait > 0 && !refreshing {
+	if wait > 0 {
 		return &providers.Error{Class: providers.Misconfigured, RetryAfter: wait, Detail: "the log-in was refused; the next try waits, as five lock the account"}
 	}
 	data, err := httpapi.JSON(body)
@@ -128,7 +129,10 @@ func (s *session) renew(ctx context.Context, start func() error) error {
 	if err != nil {
 		return notSent(err)
 	}
-	return s.learn(resp, refreshing)
+	if refresh != "" && resp.Status/100 != 2 { // one that was renewed is in no config, so httpapi does not know it
+		resp.Body = bytes.ReplaceAll(resp.Body, []byte(refresh), []byte(hidden))
+	}
+	return s.learn(resp, refresh != "")
 }
 
 // learn takes the tokens of an answer.
@@ -148,12 +152,13 @@ func (s *session) learn(resp *httpapi.Response, refreshing bool) error {
 		return nil
 	}
 	e := failure(s.http, resp, 1, s.now())
+	locked := e.Code == "ACCOUNT_LOCKED" // 401 or 429: another try keeps it locked
 	switch {
 	case resp.Status/100 == 5:
 		return notSent(e)
-	case resp.Status/100 != 4 || resp.Status == http.StatusTooManyRequests:
+	case resp.Status/100 != 4 || resp.Status == http.StatusTooManyRequests && !locked:
 		return e
-	case refreshing && s.email != "": // used up, or older than seven days
+	case refreshing && s.email != "" && !locked: // used up, or older than seven days
 		s.refresh = ""
 		return &providers.Error{Class: providers.Unavailable, Status: resp.Status, Code: e.Code, Err: providers.ErrAgain}
 	}

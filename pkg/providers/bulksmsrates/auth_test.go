@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type issuer struct {
 	n       int
 	refused int    // status of log-ins; 0: they work
 	broken  bool   // it takes no token at all
+	says    string // of a refresh that it refuses
 	answer  string // of log-ins, with %d for the number; empty: the usual one
 	paths   []string
 	seen    []string      // Authorization of the other requests
@@ -48,7 +50,7 @@ func (g *issuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	case strings.HasSuffix(r.URL.Path, "/auth/refresh"):
 		_ = json.Unmarshal(body, &in)
 		if in["refresh_token"] != fmt.Sprint("refresh-", g.n) {
-			status, answer = 401, `{"error": {"code": "UNAUTHORIZED", "message": "expired"}}`
+			status, answer = 401, `{"error": {"code": "UNAUTHORIZED", "message": "expired `+g.says+`"}}`
 			break
 		}
 		answer = g.issue()
@@ -173,6 +175,70 @@ func TestLogInRefused(t *testing.T) {
 	}
 	if len(g.seen) != 0 {
 		t.Errorf("sent without a token: %v", g.seen)
+	}
+}
+
+// TestLockedAccountIsLeftAlone: whatever status says that no more log-ins are
+// wanted, and with either kind of credentials.
+func TestLockedAccountIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status int
+		code   string
+		creds  map[string]string
+	}{
+		"locked":                {429, "ACCOUNT_LOCKED", loginCredentials},
+		"locked, 401":           {401, "ACCOUNT_LOCKED", loginCredentials},
+		"refresh token, locked": {429, "ACCOUNT_LOCKED", map[string]string{"refresh_token": "refresh-x", "webhook_secret": secret}},
+		"refresh token is void": {401, "UNAUTHORIZED", map[string]string{"refresh_token": "refresh-x", "webhook_secret": secret}},
+	} {
+		g := &counted{answers: answers{c.status, nil, `{"error": {"code": "` + c.code + `", "message": "no"}}`}}
+		at := &clock{at: providertest.Now()}
+		p, err := bulksmsrates.New(providers.Options{Credentials: c.creds, Transport: g, Now: at.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if class, again, _ := try(t, p); class != providers.Misconfigured || again {
+				t.Errorf("%s: %v, again %v", name, class, again)
+			}
+			at.advance(30 * time.Second)
+		}
+		if n := g.n.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", name, n)
+		}
+	}
+}
+
+// counted counts requests.
+type counted struct {
+	answers
+	n atomic.Int32
+}
+
+func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.n.Add(1)
+	return c.answers.RoundTrip(r)
+}
+
+// TestRenewedTokensStayOutOfErrors: they are in no config, so nobody else strikes them.
+func TestRenewedTokensStayOutOfErrors(t *testing.T) {
+	t.Parallel()
+	g := &issuer{}
+	p, c := bearer(t, g, loginCredentials)
+	try(t, p) // logs in
+	g.says, g.n = "refresh-1 is over", 9
+	c.advance(14 * time.Minute)
+	for range 2 {
+		try(t, p) // looks for secrets in the error
+	}
+	g = &issuer{n: 9}
+	alone, c2 := bearer(t, g, map[string]string{"refresh_token": "refresh-9", "webhook_secret": secret})
+	try(t, alone)
+	g.says, g.n = "refresh-10 is over", 19
+	c2.advance(14 * time.Minute)
+	if class, _, _ := try(t, alone); class != providers.Misconfigured {
+		t.Error(class)
 	}
 }
 

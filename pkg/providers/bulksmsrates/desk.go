@@ -208,7 +208,10 @@ func templateBody(args map[string]string) (any, error) {
 const hidden = "(hidden)"
 
 // tokenInURL is the end of a callback URL of ours that is a secret.
-var tokenInURL = regexp.MustCompile(`(/(?:dlr|inbound)/[^/]+/)[^/]+$`)
+var (
+	tokenInURL  = regexp.MustCompile(`(/(?:dlr|inbound)/[^/]+/)[^/]+$`)
+	tokenInText = regexp.MustCompile(`(/(?:dlr|inbound)/[^/\s]+/)[^\s"',;]+`)
+)
 
 // withoutSecrets blanks what an answer must not show.
 func withoutSecrets(v any) any {

@@ -104,6 +104,17 @@ func subscribe(t *testing.T, h http.RoundTripper, options map[string]any, url st
 	return p.(providers.Subscriber).Subscribe(t.Context(), url, func(context.Context) (func() error, error) { return nil, nil })
 }
 
+// TestTokenStaysOutOfErrors: the callback's URL ends with a secret, and a gateway may
+// repeat it.
+func TestTokenStaysOutOfErrors(t *testing.T) {
+	t.Parallel()
+	const callback = "https://tuma.example/dlr/main/canary-1234567890-token"
+	_, err := subscribe(t, answers{422, nil, `{"error": {"code": "VALIDATION_ERROR", "message": "cannot reach ` + callback + `, try again"}}`}, map[string]any{"webhooks": true}, callback)
+	if err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "token") || !strings.Contains(err.Error(), "try again") {
+		t.Error(err)
+	}
+}
+
 func TestChallenge(t *testing.T) {
 	t.Parallel()
 	with := func(token string) providers.Challenger {
