@@ -97,7 +97,6 @@ func (k *kit) ingest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.journal.Watch(in.Watch)
 	addr, err := k.cfg.Ingest.Listen.Resolve()
 	if err != nil {
 		return err

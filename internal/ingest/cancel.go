@@ -100,7 +100,7 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 	}
 	keys := keysOf(origin, open)
 	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
-		Kind: idempotency.Close, Reason: reasonCanceled, Tenant: tenant, ID: envelopeID, Spans: idempotency.Spans(keys),
+		Kind: idempotency.Close, Owes: true, Reason: reasonCanceled, Tenant: tenant, ID: envelopeID, Spans: idempotency.Spans(keys),
 	})
 	if err != nil {
 		return c, unavailable(err)
@@ -140,7 +140,11 @@ func (in *Ingest) tellCanceled(ctx context.Context, seq uint64, tenant, detail s
 	events := journal.ClosedEvents("j"+strconv.FormatUint(seq, 10), tenant, "", envelope.Canceled, detail, in.now().UTC(), list)
 	for {
 		err := journal.Tell(ctx, in.bus, events)
-		if err == nil || !errors.Is(err, bus.ErrUnavailable) {
+		if err == nil {
+			in.journal.Told(seq)
+			return nil
+		}
+		if !errors.Is(err, bus.ErrUnavailable) {
 			return err
 		}
 		select {

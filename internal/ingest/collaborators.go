@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -15,6 +16,10 @@ type Journal interface {
 	Append(ctx context.Context, r idempotency.Record) (seq uint64, effect idempotency.Effect, err error)
 	State(k idempotency.Key) idempotency.MessageState
 	Paused(account string) bool
+	// Owed are the records whose consequences nobody is known to have told, and Told
+	// says that they are.
+	Owed(account string, after time.Duration) []journal.Owing
+	Told(seq uint64)
 }
 
 // Status is what ingest uses of the statuses.

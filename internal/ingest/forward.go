@@ -120,7 +120,7 @@ func (in *Ingest) refuse(ctx context.Context, p *envelope.Piece, refused []Rejec
 		return fmt.Errorf("ingest: refusals: %w", err)
 	}
 	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
-		Kind: idempotency.Close, Reason: reasonRefused, Tenant: p.Tenant, ID: p.ID, Spans: idempotency.Spans(keys), Detail: detail,
+		Kind: idempotency.Close, Owes: true, Reason: reasonRefused, Tenant: p.Tenant, ID: p.ID, Spans: idempotency.Spans(keys), Detail: detail,
 	})
 	if err != nil {
 		return err
@@ -137,7 +137,11 @@ func (in *Ingest) refuse(ctx context.Context, p *envelope.Piece, refused []Rejec
 	}
 	in.refused(len(won))
 	cause := "j" + strconv.FormatUint(seq, 10)
-	return journal.Tell(ctx, in.bus, journal.ClosedEvents(cause, p.Tenant, "", envelope.Rejected, "", in.now().UTC(), won))
+	if err := journal.Tell(ctx, in.bus, journal.ClosedEvents(cause, p.Tenant, "", envelope.Rejected, "", in.now().UTC(), won)); err != nil {
+		return err
+	}
+	in.journal.Told(seq)
+	return nil
 }
 
 // supersede makes p the newest submission of its key. Messages of the one that
@@ -152,7 +156,7 @@ func (in *Ingest) supersede(ctx context.Context, p *envelope.Piece) error {
 		keys[i].Key = idempotency.Key{Stream: p.Origin.Stream, Epoch: p.Origin.Epoch, Seq: p.Origin.Seq, Index: uint32(p.Messages[i].Index)}
 	}
 	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
-		Kind: idempotency.Supersede, Tenant: p.Tenant, SupersedeKey: supersedeKey(p.Tenant, p.SupersedeKey),
+		Kind: idempotency.Supersede, Owes: true, Tenant: p.Tenant, SupersedeKey: supersedeKey(p.Tenant, p.SupersedeKey),
 		At: p.AcceptedAt.UnixNano(), Until: p.ExpiresAt.UnixNano(), ID: p.ID, Spans: idempotency.Spans(keys),
 	})
 	if err != nil || effect.SupersededID == "" {

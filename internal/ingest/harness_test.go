@@ -109,7 +109,6 @@ func start(t *testing.T, change ...func(*ingest.Options)) *rig {
 	if r.in, err = ingest.New(o); err != nil {
 		t.Fatal(err)
 	}
-	r.journal.Watch(r.in.Watch)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -117,7 +117,6 @@ type Ingest struct {
 	log      *slog.Logger
 
 	owedAfter time.Duration
-	owed      owed // what was closed and may not be told
 
 	open     counter // event streams and submissions under way, by tenant
 	complain gate    // of what may fail for every request alike

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
-	"sync"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/status"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -15,39 +15,25 @@ import (
 
 // What this stage closes it tells once the journal has it. A process that dies
 // in between would leave its messages untold for good: the record acts only
-// once, and nobody sends them. So every process follows what all of them close,
-// and tells what is not told some time after.
+// once, and nobody sends them. The journal keeps account of what is owed, and
+// every process tells what is not told some time after.
 
-const (
-	owedFor   = 10 * time.Minute // by the journal's time: what is older was told by others, or is not told any more
-	owedEvery = 4                // looks in the time that a process has to tell what it closed
-)
+const owedEvery = 4 // looks in the time that a process has to tell what it closed
 
 // closing is what one journal record closed of one envelope.
 type closing struct {
 	seq        uint64
-	read       time.Time // by this process
-	tenant, id string    // of the envelope
+	tenant, id string // of the envelope
 	indices    map[int]bool
 	status     envelope.Status
 	detail     string
 	errors     map[int]envelope.EventError // by index
 }
 
-// owed are the recent closings that may not be told.
-type owed struct {
-	mu   sync.Mutex
-	list []closing
-}
-
-// Watch is a journal.Watcher: it must see the journal, so that what a process
-// closed that died before it told is told by another.
-func (in *Ingest) Watch(seq uint64, at time.Time, r *idempotency.Record, e *idempotency.Effect) {
-	now := in.now()
-	c := closing{seq: seq, read: now, tenant: r.Tenant, status: envelope.Canceled}
+// closed is what a record closed; ok is false if it closed nothing that can be told.
+func closed(seq uint64, r *idempotency.Record, e *idempotency.Effect) (c closing, ok bool) {
+	c = closing{seq: seq, tenant: r.Tenant, status: envelope.Canceled}
 	switch {
-	case now.Sub(at) > owedFor:
-		return
 	case r.Kind == idempotency.Close && r.ID != "" && e.Acted > 0:
 		c.id, c.indices = r.ID, indices(r.Spans)
 		for _, at := range e.Lost {
@@ -60,11 +46,9 @@ func (in *Ingest) Watch(seq uint64, at time.Time, r *idempotency.Record, e *idem
 	case r.Kind == idempotency.Supersede && e.SupersededID != "":
 		c.id, c.indices, c.detail = e.SupersededID, indices(e.Superseded), "superseded"
 	default:
-		return
+		return c, false
 	}
-	in.owed.mu.Lock()
-	defer in.owed.mu.Unlock()
-	in.owed.list = append(in.owed.list, c)
+	return c, true
 }
 
 func keyAt(spans []idempotency.Span, i int) idempotency.Key {
@@ -91,32 +75,31 @@ func (in *Ingest) tellOwed(ctx context.Context) {
 		if !in.status.Ready() {
 			continue
 		}
-		for _, c := range in.due() {
-			if err := in.tellClosing(ctx, c); err != nil {
-				in.log.Warn("what was closed is not told yet", "tenant", c.tenant, "envelope", c.id, "error", err)
-				in.owed.mu.Lock()
-				in.owed.list = append(in.owed.list, c)
-				in.owed.mu.Unlock()
+		for _, o := range in.journal.Owed("", in.owedAfter) {
+			if err := in.tellOne(ctx, o); err != nil {
+				in.log.Warn("what was closed is not told yet", "journal", o.Seq, "error", err)
 			}
 		}
 	}
 }
 
-// due takes the closings whose own process had its time to tell them.
-func (in *Ingest) due() (due []closing) {
-	in.owed.mu.Lock()
-	defer in.owed.mu.Unlock()
-	now := in.now()
-	var wait []closing
-	for _, c := range in.owed.list {
-		if now.Sub(c.read) >= in.owedAfter {
-			due = append(due, c)
-		} else {
-			wait = append(wait, c)
+// tellOne tells what one record owes.
+func (in *Ingest) tellOne(ctx context.Context, o journal.Owing) error {
+	m, err := in.bus.Get(ctx, bus.JournalStream, o.Seq)
+	if err != nil {
+		return err
+	}
+	var r idempotency.Record
+	if err := idempotency.DecodeRecord(m.Data, &r); err != nil {
+		return err
+	}
+	if c, ok := closed(o.Seq, &r, &o.Effect); ok {
+		if err := in.tellClosing(ctx, c); err != nil {
+			return err
 		}
 	}
-	in.owed.list = wait
-	return due
+	in.journal.Told(o.Seq)
+	return nil
 }
 
 // tellClosing tells the messages of a closing whose status does not say it.

@@ -55,7 +55,7 @@ func TestCancelOfADeadProcessIsTold(t *testing.T) {
 	if _, _, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Intent, Account: "world", Spans: []idempotency.Span{{Stream: spans[0].Stream, Epoch: spans[0].Epoch, Seq: spans[0].Seq, First: 1}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, e, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Reason: "canceled", Tenant: "acme", ID: a.ID, Spans: spans}); err != nil || e.Acted != 2 {
+	if _, e, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Owes: true, Reason: "canceled", Tenant: "acme", ID: a.ID, Spans: spans}); err != nil || e.Acted != 2 {
 		t.Fatalf("effect %+v, %v", e, err)
 	}
 	r.toldOnce(a.ID, r.events("acme", envelope.Canceled, 2), "", 0, 2)
@@ -68,7 +68,7 @@ func TestRefusalOfADeadProcessIsTold(t *testing.T) {
 	a, spans := r.scheduled("")
 	spans[0].First, spans[0].End = 1, 2
 	if _, _, err := r.journal.Append(t.Context(), idempotency.Record{
-		Kind: idempotency.Close, Reason: "refused", Tenant: "acme", ID: a.ID, Spans: spans, Detail: json.RawMessage(`{"1":{"code":"no_route"}}`),
+		Kind: idempotency.Close, Owes: true, Reason: "refused", Tenant: "acme", ID: a.ID, Spans: spans, Detail: json.RawMessage(`{"1":{"code":"no_route"}}`),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestSupersededByADeadProcessIsTold(t *testing.T) {
 		_ = r.bus.Tail(ctx, bus.Tail{Stream: bus.JournalStream}, func(m *bus.Msg) { _ = json.Unmarshal(m.Data, &rec) }, stop)
 		return rec.Kind == idempotency.Supersede
 	})
-	rec.ID, rec.At = "NEWER", rec.At+1
+	rec.ID, rec.At, rec.Owes = "NEWER", rec.At+1, true
 	rec.Spans[0].Seq += 1000
 	if _, e, err := r.journal.Append(t.Context(), rec); err != nil || e.SupersededID != a.ID {
 		t.Fatalf("effect %+v, %v", e, err)
@@ -108,7 +108,7 @@ func TestWhatWasToldIsNotOwed(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	b, spans := r.scheduled("")
-	if _, _, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Reason: "canceled", Tenant: "acme", ID: b.ID, Spans: spans}); err != nil {
+	if _, _, err := r.journal.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Owes: true, Reason: "canceled", Tenant: "acme", ID: b.ID, Spans: spans}); err != nil {
 		t.Fatal(err)
 	}
 	r.eventually("the second told", func() bool {
