@@ -18,9 +18,10 @@ import (
 type batch struct {
 	seq     uint64
 	account string
-	at      time.Time // when the intent was stored: the request left within the second
-	whole   bool      // every member's copy was found
-	bytes   int       // that it takes, about
+	at      time.Time        // when the intent was stored: the request left within the second
+	channel envelope.Channel // of all: nothing shares a request across channels
+	whole   bool             // every member's copy was found
+	bytes   int              // that it takes, about
 	spans   []idempotency.Span
 	ends    []uint16 // of the spans: the position after each one's last
 	lots    []lot
@@ -71,6 +72,7 @@ func newBatch(seq uint64, at time.Time, intent *idempotency.Record, members []jo
 			b.members[i].lot, b.whole = -1, false
 			continue
 		}
+		b.channel = m.Channel
 		b.join(&text, m)
 		own := member{to: text.keep(m.To), lot: int32(len(b.lots) - 1), index: uint16(index), segments: uint16(m.Segments)}
 		if m.Ref != b.lots[own.lot].ref {

@@ -299,7 +299,11 @@ func number(i int) string { return fmt.Sprintf("+2547%08d", i) }
 // queue and returns its span.
 func (w *world) queue(id string, numbers ...string) idempotency.Span {
 	w.Helper()
-	p := envelope.Piece{ID: id, Tenant: tenant, Account: account, AcceptedAt: time.Now(), From: "ACME", Text: "x"}
+	return w.queuePiece(&envelope.Piece{ID: id, Tenant: tenant, Account: account, AcceptedAt: time.Now(), From: "ACME", Text: "x"}, numbers...)
+}
+
+func (w *world) queuePiece(p *envelope.Piece, numbers ...string) idempotency.Span {
+	w.Helper()
 	for i, n := range numbers {
 		p.Messages = append(p.Messages, envelope.Message{Index: i, To: n, Segments: 1})
 	}

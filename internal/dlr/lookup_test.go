@@ -145,3 +145,22 @@ func TestLookUpsRestWithoutSlots(t *testing.T) {
 		t.Errorf("%d asked for slots within %v", n, took)
 	}
 }
+
+// A look-up says by which channel messages went: a gateway may know one of them only.
+func TestLookUpSaysTheChannel(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"b1": {nil, true}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{After: 10 * time.Millisecond, Every: 100 * time.Millisecond}})
+	span := w.queuePiece(&envelope.Piece{ID: "E", Tenant: tenant, Account: account, AcceptedAt: time.Now(), Channel: envelope.WhatsApp, Text: "x"}, number(1))
+	w.outcome(w.intend(span), 1, idempotency.Unsettled, journal.MessageResult{Status: envelope.Uncertain, ProviderID: "b1"})
+	w.until(func() bool {
+		gw.mu.Lock()
+		defer gw.mu.Unlock()
+		return gw.polled > 0
+	})
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	if got := gw.asked[0].Messages[0].Channel; got != providers.WhatsApp {
+		t.Errorf("channel %q", got)
+	}
+}

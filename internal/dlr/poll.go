@@ -200,7 +200,7 @@ func (c *Collector) open(b *batch) []providers.Message {
 		}
 		id := b.id(pos)
 		if current, ok := c.o.Statuses.Current(id); !ok || !current.Final() {
-			out = append(out, providers.Message{ID: id, To: b.to(pos)})
+			out = append(out, providers.Message{ID: id, To: b.to(pos), Channel: providers.Channel(b.channel)})
 		}
 	}
 	return out

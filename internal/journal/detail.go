@@ -113,8 +113,9 @@ func ParseBatchID(epoch int64, id string) (seq uint64, ok bool) {
 // Member is one message of an intent as events tell of it.
 type Member struct {
 	envelope.EventMessage
-	Tenant string
-	Found  bool // false: its copy is gone from the queue; only the key is known
+	Tenant  string
+	Channel envelope.Channel
+	Found   bool // false: its copy is gone from the queue; only the key is known
 }
 
 // Members reads back the messages of an intent, in its order, from the copies
@@ -165,7 +166,7 @@ func fill(out []Member, p *envelope.Piece, first int) {
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		if at := m.Index - first; at >= 0 && at < len(out) {
-			out[at] = Member{EventMessage: EventMessage(p, m), Tenant: p.Tenant, Found: true}
+			out[at] = Member{EventMessage: EventMessage(p, m), Tenant: p.Tenant, Channel: p.Channel, Found: true}
 		}
 	}
 }

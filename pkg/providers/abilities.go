@@ -30,7 +30,7 @@ type Finder interface {
 type Query struct {
 	BatchID     string    // our Batch.ID
 	ProviderIDs []string  // the gateway's ids that its answer gave; none if there was no answer
-	Messages    []Message // ID, To, From and Channel of those that are still open; of the others nothing is told
+	Messages    []Message // ID, To and Channel of those that are still open; of the others nothing is told
 	Sent        time.Time // when the request left, by our clock
 	Accepted    int       // how many of all the answer said were taken; 0: it did not say
 	Size        int       // messages of the attempt, open or not
