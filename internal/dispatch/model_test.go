@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,6 +116,7 @@ func TestModel(t *testing.T) {
 		}
 		t.Fatal(explain(seed, breaks{}))
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // worlds are small and short
 	from, until := uint64(1), func(played uint64) bool { return played >= 20_000 }
 	began := time.Now()
 	if v := os.Getenv("TUMA_MODEL"); v != "" {
