@@ -381,3 +381,18 @@ func (silence) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return nil, io.ErrUnexpectedEOF
 }
+
+// TestEachWebhookSecretStaysOutOfErrors: several stand in one credential.
+func TestEachWebhookSecretStaysOutOfErrors(t *testing.T) {
+	t.Parallel()
+	p, err := bulksmsrates.New(providers.Options{
+		Credentials: map[string]string{"api_key": "k", "api_secret": "s", "webhook_secret": "canary-old-secret, canary-new-secret"}, Now: providertest.Now,
+		Transport: answers{400, nil, `{"error": {"code": "VALIDATION_ERROR", "message": "not canary-new-secret"}}`},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Send(t.Context(), batch("x")); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
+	}
+}

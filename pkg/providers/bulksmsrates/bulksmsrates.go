@@ -24,6 +24,7 @@ package bulksmsrates
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -100,9 +101,16 @@ func New(o providers.Options) (providers.Provider, error) {
 }
 
 func (p *provider) build(o providers.Options) (err error) {
+	struck := maps.Clone(o.Credentials)
+	for s := range strings.SplitSeq(o.Credentials["webhook_secret"], ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			p.secrets = append(p.secrets, []byte(s))
+			struck[s] = s // each may be told by itself
+		}
+	}
 	p.http, err = httpapi.New(httpapi.Options{
 		BaseURL: o.BaseURL, Default: BaseURL, Timeout: o.Timeout,
-		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now, Credentials: o.Credentials,
+		AllowHTTP: o.AllowHTTP, Transport: o.Transport, Now: o.Now, Credentials: struck,
 	})
 	if err != nil {
 		return err
@@ -112,11 +120,6 @@ func (p *provider) build(o providers.Options) (err error) {
 	}
 	if err := httpapi.Credential(o.Credentials, "webhook_secret"); err != nil {
 		return err
-	}
-	for s := range strings.SplitSeq(o.Credentials["webhook_secret"], ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			p.secrets = append(p.secrets, []byte(s))
-		}
 	}
 	if len(p.secrets) == 0 {
 		return errors.New("credentials.webhook_secret: holds no secret")
