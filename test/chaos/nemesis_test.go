@@ -280,7 +280,13 @@ func (n *nemesis) link(to string) func() {
 	m := []mood{cut, hold, deaf, lag}[n.rand.IntN(4)]
 	p.set(m)
 	n.did["links: "+m.String()]++
-	return func() { p.set(carry); delete(n.busy, "link "+p.addr) }
+	return func() {
+		if m == hold { // what it held is lost: a gateway that got it late would seem to have been sent it late
+			p.set(cut)
+		}
+		p.set(carry)
+		delete(n.busy, "link "+p.addr)
+	}
 }
 
 // gateway makes the gateways misbehave.
