@@ -69,6 +69,15 @@ func (o *options) run(ctx context.Context, chosen *regexp.Regexp) (err error) {
 		return err
 	}
 	t := &table{}
+	err = o.measure(ctx, t, chosen) // what was measured before is worth telling all the same
+	fmt.Printf("%d cores, %s, nats-server and redis-server on the same cores; %d interleaved runs; sizes 1/%d; seed %d\n\n",
+		runtime.NumCPU(), runtime.Version(), o.runs, o.scale, o.seed)
+	t.print(os.Stdout, targets())
+	return err
+}
+
+// measure runs the chosen scenarios into t.
+func (o *options) measure(ctx context.Context, t *table, chosen *regexp.Regexp) error {
 	for _, s := range scenarios() {
 		if !chosen.MatchString(s.name) {
 			continue
@@ -81,9 +90,6 @@ func (o *options) run(ctx context.Context, chosen *regexp.Regexp) (err error) {
 			fmt.Fprintf(os.Stderr, "%-12s run %d of %d, load %s, %s\n", s.name, i+1, o.runs, load(), time.Since(began).Round(time.Second))
 		}
 	}
-	fmt.Printf("%d cores, %s, nats-server and redis-server on the same cores; %d interleaved runs; sizes 1/%d; seed %d\n\n",
-		runtime.NumCPU(), runtime.Version(), o.runs, o.scale, o.seed)
-	t.print(os.Stdout, targets())
 	return nil
 }
 
