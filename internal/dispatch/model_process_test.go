@@ -91,6 +91,11 @@ func (p *process) start() {
 	p.readAt = make([]ms, p.tail, 32)
 	for i := range p.readAt {
 		p.readAt[i] = p.mono() // leases count from here
+		// A journal that begins at a checkpoint looks back, so that pacer.watch sees
+		// every change of the regime that is younger than longAgo.
+		if r := p.w.log[i]; r.Kind == idempotency.Sender && p.w.now-r.at < ms(longAgo/time.Millisecond) {
+			p.from[accountNo(r.Account)] = p.mono() + hold
+		}
 	}
 }
 

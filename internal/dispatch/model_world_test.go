@@ -76,6 +76,7 @@ type state struct {
 type entry struct {
 	idempotency.Record
 	seq      int // 0: not stored
+	at       ms  // when it was stored
 	owner    string
 	from     int // the process that wrote it
 	dropped  bool
@@ -212,7 +213,7 @@ func (w *world) head() *state { return &w.after[len(w.log)] }
 // store puts a record at the journal's end.
 func (w *world) store(r *entry) {
 	w.log = append(w.log, r)
-	r.seq = len(w.log)
+	r.seq, r.at = len(w.log), w.now
 	r.Owner = r.owner
 	r.effect = w.fold.Apply(uint64(r.seq), r.Record)
 	var s state
