@@ -73,7 +73,7 @@ func (l *lane) patience(why string) time.Duration {
 // to the next one of their route.
 func (l *lane) moveAfter() time.Duration {
 	if l.priority == envelope.High {
-		return 2 * time.Second
+		return 1800 * time.Millisecond // with finding it out, and the way, 2 s
 	}
 	return 5 * time.Minute
 }
