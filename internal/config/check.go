@@ -19,6 +19,10 @@ var (
 	prefixShape = regexp.MustCompile(`^\+[0-9]{0,15}$`)
 )
 
+// maxInFlight is the most requests that one dispatcher may have under way: each
+// holds a connection and a batch in memory.
+const maxInFlight = 4096
+
 // checker keeps the first thing that is wrong, in the order of the file's sections.
 type checker struct{ err error }
 
@@ -145,7 +149,7 @@ func (c *Config) checkAccount(k *checker, key string, a *Account, types map[stri
 	k.want(a.Batch.Size >= 1 && (d.MaxBatch == 0 || a.Batch.Size <= d.MaxBatch), key+".batch.size",
 		"must be 1 to %d, the most that one request of type %s carries", d.MaxBatch, a.Type)
 	k.want(a.Batch.Linger.Duration >= 0 && a.Batch.Linger.Duration <= time.Minute, key+".batch.linger", "must be 0s to 1m")
-	k.want(a.Concurrency >= 1, key+".concurrency", "must be at least 1")
+	k.want(a.Concurrency >= 1 && a.Concurrency <= maxInFlight, key+".concurrency", "must be 1 to %d", maxInFlight)
 	k.want(a.Timeout.Duration > 0 && a.Timeout.Duration <= maxTimeout, key+".timeout", "must be more than 0s, at most %s", maxTimeout)
 	k.want(a.Breaker.Failures >= 1, key+".breaker.failures", "must be at least 1")
 	k.want(a.Breaker.OpenFor.Duration > 0, key+".breaker.open_for", "must be more than 0s")
