@@ -146,7 +146,7 @@ func (l *lane) read(take, work context.Context) error {
 		}
 	}()
 	defer func() { stop(); <-watch }()
-	each := 1.0 // messages in a piece, of late
+	each := float64(min(l.a.o.BatchSize, envelope.MaxPiece)) // messages in a piece, of late; the first ones may be whole requests
 	for l.waitRoom(ctx) {
 		p.Ahead(int(float64(l.a.ahead()) / each))
 		m, err := p.Next(ctx)
@@ -171,7 +171,7 @@ const (
 )
 
 // ahead is how many messages a lane asks the bus for before it has room for them:
-// what the account can send in half a second, and a request's worth at least. With
+// what the account can send in a quarter of a second, and a request's worth at least. With
 // less, requests wait for the bus; with more, a small backlog is kept from the other
 // dispatchers, and what a dead one had asked for waits for AckWait.
 func (a *account) ahead() int {
@@ -182,7 +182,7 @@ func (a *account) ahead() int {
 	if n == 0 { // no limit is known
 		return max(a.o.BatchSize, pooled)
 	}
-	return max(a.o.BatchSize, int(n/2))
+	return max(a.o.BatchSize, int(n/4))
 }
 
 // waitRoom blocks while the pool holds two requests' worth, or more where small

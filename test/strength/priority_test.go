@@ -75,8 +75,12 @@ func report(t *testing.T, what string, limit time.Duration, took []time.Duration
 	t.Helper()
 	p99 := percentile(took, 0.99)
 	figure(t, what, "p99 ≤ "+ms(limit), "p50 %s, p99 %s, most %s%s", ms(percentile(took, 0.5)), ms(p99), ms(took[len(took)-1]), excuse(late))
-	if p99 > limit && late <= calm {
-		t.Errorf("%s: p99 %s on a machine that had the time", what, p99)
+	judged := p99
+	if !full() { // of the forty of the small size the p99 is the worst one, and says nothing of a hundred
+		judged = percentile(took, 0.95)
+	}
+	if judged > limit && late <= calm {
+		t.Errorf("%s: %s on a machine that had the time", what, judged)
 	}
 }
 
