@@ -55,10 +55,12 @@ var reportStatuses = [...]struct {
 	word   string
 	status providers.ReportStatus
 }{
-	{"D", providers.ReportDelivered},   // Message reached the recipient's phone. Final status.
-	{"U", providers.ReportUndelivered}, // Message could not be delivered. Final status.
-	{"P", providers.ReportPending},     // Processing: "handled internally", should never come
-	{"Q", providers.ReportPending},     // Queued: likewise
+	{"D", providers.ReportDelivered},             // Message reached the recipient's phone. Final status.
+	{"U", providers.ReportUndelivered},           // Message could not be delivered. Final status.
+	{"Delivered", providers.ReportDelivered},     // the meaning for the code
+	{"Undelivered", providers.ReportUndelivered}, // likewise
+	{"P", providers.ReportPending},               // Processing: "handled internally", should never come
+	{"Q", providers.ReportPending},               // Queued: likewise
 }
 
 func reportStatus(word string) providers.ReportStatus {

@@ -15,8 +15,12 @@
 //   - Numbers are "250XXXXXXXXX": others would be refused, so they are not sent.
 //   - 500 "Failed to send SMS via external gateway" does not say for which of the
 //     recipients: uncertain for all.
-//   - Reports come by GET with a user name and a password that we chose in the
-//     dlrurl: credentials of their own, never the API's.
+//   - Reports come by GET with a user name and a password: credentials of their
+//     own, never the API's. The document's request names a bare dlrurl, its
+//     callback format one with placeholders. Ours has placeholders and those
+//     credentials; a gateway may fill it in, or put its own parameters, with its
+//     "SMS channel username" and password, behind it or in their place. So
+//     dlr_username and dlr_password are best those of the channel.
 //   - The document names no limit of recipients; 500 is ours.
 package digitalservices
 
@@ -95,6 +99,19 @@ func (p *provider) Check(m *providers.Message) error {
 		return refuse("invalid_text", "wants a text")
 	}
 	return nil
+}
+
+// msisdn returns a number of an answer or a report in E.164. The document's own
+// error has one in the national form, 0781234567.
+func msisdn(s string) string {
+	d := strings.NewReplacer(" ", "", "-", "").Replace(s)
+	if len(d) == 10 && d[0] == '0' {
+		d = d[1:]
+	}
+	if len(d) == 9 && d[0] == '7' {
+		return httpapi.E164("250" + d)
+	}
+	return httpapi.E164(s)
 }
 
 func refuse(code, detail string) error {

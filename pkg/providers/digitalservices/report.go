@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -20,8 +21,12 @@ var (
 	errNameless = errors.New("digitalservices: a report names neither number nor message")
 )
 
-// reportParams are the parameters of a report; others are not looked at.
-var reportParams = [...]string{"dnis", "username", "password", "command", "dlvrMsgId", "dlvrMsgStat"}
+// reportParams are the parameters of a report that may say one thing only; others,
+// beside the credentials, are not looked at.
+var reportParams = [...]string{"dnis", "command", "dlvrMsgId", "dlvrMsgStat"}
+
+// placeholders are what the gateway is to fill in.
+var placeholders = [...]string{"$dnis$", "$messageID$", "$status$"}
 
 // dlrURL appends to a callback URL what the gateway is to fill in. Its
 // placeholders stand between dollar signs, unescaped.
@@ -36,18 +41,53 @@ func (p *provider) dlrURL(callback string) string {
 		"&command=deliver&dlvrMsgId=$messageID$&dlvrMsgStat=$status$"
 }
 
-// VerifyReport implements providers.Reporter: each parameter at most once, and
-// our user name and password, in a time that tells nothing of either.
+// VerifyReport implements providers.Reporter: our user name and password, in a
+// time that tells nothing of either, and no parameter that says two things. A
+// gateway that puts its own behind ours may have others than ours.
 func (p *provider) VerifyReport(cb *providers.Callback) error {
-	if err := single(cb); err != nil {
+	q := said(cb.Query)
+	if err := single(cb.Method, q); err != nil {
 		return err
 	}
-	user := same(cb.Query.Get("username"), p.creds["dlr_username"])
-	password := same(cb.Query.Get("password"), p.creds["dlr_password"])
+	user, password := 0, 0
+	for _, v := range q["username"] {
+		user |= same(v, p.creds["dlr_username"])
+	}
+	for _, v := range q["password"] {
+		password |= same(v, p.creds["dlr_password"])
+	}
 	if user&password != 1 {
 		return errCreds
 	}
 	return nil
+}
+
+// said returns what the parameters say: each value once, and no placeholder that
+// nobody filled in. Where a gateway put its parameters behind ours by a second
+// question mark, the first of them hangs on such a placeholder.
+func said(query url.Values) url.Values {
+	out := url.Values{}
+	var add func(name, value string)
+	add = func(name, value string) {
+		for _, mark := range placeholders {
+			if rest, open := strings.CutPrefix(value, mark); open {
+				if more, ok := strings.CutPrefix(rest, "?"); ok {
+					name, value, _ = strings.Cut(more, "=")
+					add(name, value)
+				}
+				return
+			}
+		}
+		if !slices.Contains(out[name], value) {
+			out.Add(name, value)
+		}
+	}
+	for name, values := range query {
+		for _, v := range values {
+			add(name, v)
+		}
+	}
+	return out
 }
 
 func same(got, want string) int {
@@ -56,12 +96,12 @@ func same(got, want string) int {
 }
 
 // single refuses what a gateway never sends and a proxy may read otherwise.
-func single(cb *providers.Callback) error {
-	if cb.Method != http.MethodGet {
+func single(method string, said url.Values) error {
+	if method != http.MethodGet {
 		return errMethod
 	}
 	for _, name := range reportParams {
-		if len(cb.Query[name]) > 1 {
+		if len(said[name]) > 1 {
 			return errRepeated
 		}
 	}
@@ -74,16 +114,17 @@ func (p *provider) SelfVerifying() bool { return false }
 
 // ParseReports implements providers.Reporter: one report a call.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
-	if err := single(cb); err != nil {
+	q := said(cb.Query)
+	if err := single(cb.Method, q); err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(cb.Query.Get("command"), "deliver") {
+	if command := q.Get("command"); command != "" && !strings.EqualFold(command, "deliver") {
 		return nil, errCommand
 	}
-	word := httpapi.Word(cb.Query.Get("dlvrMsgStat"))
+	word := httpapi.Word(q.Get("dlvrMsgStat"))
 	r := providers.Report{
-		ProviderID: httpapi.ID(cb.Query.Get("dlvrMsgId")),
-		To:         httpapi.E164(cb.Query.Get("dnis")),
+		ProviderID: httpapi.ID(q.Get("dlvrMsgId")),
+		To:         msisdn(q.Get("dnis")),
 		Status:     reportStatus(word),
 		Code:       word,
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,17 +17,21 @@ import (
 // answer is what every request gets. The text, which each recipient repeats, is
 // not read.
 type answer struct {
-	Status    string         `json:"status"`
-	Message   httpapi.Scalar `json:"message"`
-	Unit      httpapi.Scalar `json:"unit"`
-	Responses []recipient    `json:"response"`
+	Status    httpapi.Words           `json:"status"`
+	Message   httpapi.Words           `json:"message"`
+	Unit      httpapi.Words           `json:"unit"`
+	Responses httpapi.List[recipient] `json:"response"`
+}
+
+func (a *answer) says(words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(string(a.Status), w) })
 }
 
 type recipient struct {
-	Status    httpapi.Scalar `json:"status"`
+	Status    httpapi.Words  `json:"status"`
 	ID        httpapi.Scalar `json:"messageid"`
 	Recipient httpapi.Scalar `json:"recipient"`
-	Cost      httpapi.Scalar `json:"cost"`
+	Cost      httpapi.Words  `json:"cost"`
 }
 
 var errMixed = errors.New("digitalservices: a batch of several senders or texts")
@@ -53,7 +58,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	if json.Unmarshal(resp.Body, &a) != nil {
 		return nil, p.http.Failure(resp)
 	}
-	if resp.Status >= 200 && resp.Status < 300 && strings.EqualFold(a.Status, "success") {
+	if resp.Status >= 200 && resp.Status < 300 && a.says("success", "true") {
 		return match(&a, b.Messages), nil
 	}
 	return nil, p.failure(resp, &a, b.Messages)
@@ -97,7 +102,7 @@ func (p *provider) form(b *providers.Batch) (string, error) {
 // failure reads an answer that refuses the whole request.
 func (p *provider) failure(resp *httpapi.Response, a *answer, messages []providers.Message) error {
 	e := p.http.Failure(resp)
-	if !strings.EqualFold(a.Status, "error") {
+	if !a.says("error", "false") {
 		return e
 	}
 	e.Detail = httpapi.Trim(string(a.Message))
@@ -177,7 +182,7 @@ func match(a *answer, messages []providers.Message) []providers.Result {
 	}
 	answered := make([]bool, len(messages))
 	for _, r := range a.Responses {
-		i, ok := index[httpapi.E164(string(r.Recipient))]
+		i, ok := index[msisdn(string(r.Recipient))]
 		if !ok || answered[i] && results[i].Class == providers.Accepted {
 			continue
 		}

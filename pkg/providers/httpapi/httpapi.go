@@ -214,7 +214,7 @@ func (c *Client) read(ctx context.Context, r Request, resp *http.Response, whole
 	if err != nil && resp.StatusCode < 300 {
 		return nil, uncertain(resp.StatusCode, err)
 	}
-	answer.Body = buf.Bytes()
+	answer.Body = bytes.TrimPrefix(buf.Bytes(), []byte("\ufeff")) // a mark of UTF-8, which no reader of JSON takes
 	c.strike(answer.Body, r.Header)
 	return answer, nil
 }

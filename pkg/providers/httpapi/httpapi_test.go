@@ -198,6 +198,7 @@ func TestDoAnswers(t *testing.T) {
 		{"gzip stays as it is", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 200, "\x1f\x8b\x08"},
 		{"a refusal cut short is a refusal", "HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\n{\"code\"", 400, `{"code"`},
 		{"a long refusal is cut", "HTTP/1.1 400 Bad\r\nContent-Length: 2000\r\n\r\n" + long, 400, long[:1000]},
+		{"a mark of UTF-8 goes", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\ufeff{}", 200, "{}"},
 		{"307 is not followed", "HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", 307, ""},
 	}
 	for _, tt := range tests {
