@@ -29,7 +29,7 @@ type acct struct {
 	then      string // the account that the route tries after this one
 
 	sim   *simulator.Simulator
-	socks *stamped
+	socks *rig.Stamped
 }
 
 func (a *acct) messages() int { return a.sim.Ledger().Messages(a.typ) }
@@ -87,7 +87,7 @@ func (a *acct) serve(t *testing.T) {
 	}
 	s := &http.Server{Handler: a.sim.Handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
-	a.socks = &stamped{Listener: l}
+	a.socks = &rig.Stamped{Listener: l}
 	go func() { defer close(served); _ = s.Serve(a.socks) }()
 	t.Cleanup(func() { _ = s.Close(); <-served })
 	a.more += fmt.Sprintf("    base_url: %s\n", a.sim.BaseURL("http://"+l.Addr().String(), a.typ))

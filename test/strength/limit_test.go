@@ -24,8 +24,7 @@ const punctual = jitter / 4
 // the kernel had it the gateway came to read one, at most.
 func (a *acct) arrivals() (at []time.Time, late time.Duration) {
 	read := a.readings()
-	at = a.socks.arrived()
-	slices.SortFunc(at, time.Time.Compare)
+	at = a.socks.Arrived(a.typ)
 	if len(at) < len(read) { // it tells none, or not all
 		return read, 0
 	}
@@ -51,7 +50,7 @@ func (a *acct) readings() []time.Time {
 func (a *acct) within(t *testing.T, limit int, window time.Duration) string {
 	t.Helper()
 	at, late := a.arrivals()
-	most, read := mostWithin(at, window), mostWithin(a.readings(), window)
+	most, read := rig.Most(at, window), rig.Most(a.readings(), window)
 	if most > limit || (read > limit && late <= punctual) {
 		t.Errorf("%s: %d requests within %s (%d as the gateway read them, %s late at most), the limit is %d", a.name, most, window, read, ms(late), limit)
 	}
@@ -59,18 +58,6 @@ func (a *acct) within(t *testing.T, limit int, window time.Duration) string {
 		return fmt.Sprintf("%d (%d as the gateway read them, up to %s late)", most, read, ms(late))
 	}
 	return strconv.Itoa(max(most, read))
-}
-
-// mostWithin is the most that any half-open window holds.
-func mostWithin(at []time.Time, window time.Duration) (most int) {
-	from := 0
-	for i := range at {
-		for at[i].Sub(at[from]) >= window {
-			from++
-		}
-		most = max(most, i-from+1)
-	}
-	return most
 }
 
 // agrees checks that none of the gateway's readings of "a second" was violated,
