@@ -24,7 +24,7 @@ import (
 const (
 	atOnce        = 32        // submissions under way in one lane of one process
 	prefetch      = 64        // of one lane
-	prefetchBytes = 4 << 20   // of one lane, unless one message may be larger
+	prefetchBytes = 4 << 20   // of one lane
 	maxDelivered  = 3         // tries of a submission that makes us panic
 	maxRaw        = 256 << 10 // that a dead letter keeps of what cannot be read
 	hopAckWait    = 30 * time.Second
@@ -41,8 +41,7 @@ type lane struct {
 }
 
 // Run takes submissions from the bus until ctx is done, once it is known who has
-// opted out, and tells what processes
-// that died have closed. It returns once
+// opted out, and tells what processes that died have closed. It returns once
 // everything under way has ended.
 func (in *Ingest) Run(ctx context.Context) error {
 	if in.optOuts != nil {
@@ -79,7 +78,7 @@ func (in *Ingest) lanes() []lane {
 	}
 	for i := range lanes {
 		c := &lanes[i].consumer
-		c.AckWait, c.Prefetch = hopAckWait, prefetch
+		c.AckWait, c.Prefetch, c.PrefetchBytes = hopAckWait, prefetch, prefetchBytes
 	}
 	return lanes
 }
@@ -105,9 +104,6 @@ func (in *Ingest) runLane(ctx context.Context, l lane) {
 		if err := in.bus.WaitConnected(ctx); err != nil {
 			return
 		}
-		// A message larger than the bound would never be handed out, and block its
-		// lane for ever.
-		l.consumer.PrefetchBytes = max(prefetchBytes, int(in.bus.MaxPayload())+roomForHeaders)
 		err := in.bus.Consume(ctx, l.consumer, handle)
 		if ctx.Err() != nil {
 			return
