@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -50,24 +49,7 @@ func TestCheckSaysWhatOfNATSDoesNotHold(t *testing.T) {
 	if f := check()["nats.streams"]; f.Level != cli.Fine || !strings.HasPrefix(f.Detail, "as this") {
 		t.Errorf("%+v", f)
 	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := js.Stream(t.Context(), bus.JournalStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := stream.CachedInfo().Config
-	changed.Discard = jetstream.DiscardOld
-	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
-		t.Fatal(err)
-	}
+	natstest.Change(t, s, bus.JournalStream, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld })
 	if f := check()["nats.streams."+bus.JournalStream]; f.Level != cli.Broken || !strings.Contains(f.Detail, "discard is DiscardOld, not DiscardNew") {
 		t.Errorf("%+v", f)
 	}

@@ -6,34 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
-	"github.com/tuma-sms/tuma/internal/bus/embedded"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 )
-
-// byHand is what an operator has.
-func byHand(t *testing.T, s *embedded.Server) jetstream.JetStream {
-	t.Helper()
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
 
 func TestStreamsChangedByHandArePutRight(t *testing.T) {
 	t.Parallel()
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, []string{"acme"}, []string{"a"})
-	js := byHand(t, s)
 	for stream, set := range map[string]func(*jetstream.StreamConfig){
 		bus.QueueStream("a"): func(c *jetstream.StreamConfig) { c.MaxAge, c.MaxMsgs = time.Hour, 10 },
 		bus.JournalStream:    func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
@@ -44,15 +26,7 @@ func TestStreamsChangedByHandArePutRight(t *testing.T) {
 		},
 		bus.CheckpointStream: func(c *jetstream.StreamConfig) { c.AllowDirect = true },
 	} {
-		have, err := js.Stream(t.Context(), stream)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := have.CachedInfo().Config
-		set(&cfg)
-		if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
+		natstest.Change(t, s, stream, set)
 	}
 	if found, err := b.Inspect(t.Context(), []string{"acme"}, []string{"a", "new"}); err != nil || len(found) != 6 {
 		t.Errorf("found %+v, %v", found, err)
@@ -71,7 +45,7 @@ func TestStreamThatCannotBePutRightIsRefused(t *testing.T) {
 	t.Parallel()
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, []string{"acme"}, nil)
-	js := byHand(t, s)
+	js := natstest.ByHand(t, s)
 	have, err := js.Stream(t.Context(), bus.SubmitStream("acme"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +82,7 @@ func TestConsumerChangedByHandIsMadeAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 			cfg.Durable, cfg.FilterSubject = "normal-acme", subject
-			if _, err := byHand(t, s).CreateConsumer(t.Context(), bus.QueueStream("a"), cfg); err != nil {
+			if _, err := natstest.ByHand(t, s).CreateConsumer(t.Context(), bus.QueueStream("a"), cfg); err != nil {
 				t.Fatal(err)
 			}
 			p, err := b.Pull(t.Context(), bus.Consumer{Stream: bus.QueueStream("a"), Name: "normal-acme", Filters: []string{subject}})

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -34,16 +34,7 @@ func TestQueueMadeAnewIsNotTakenForTheOldOne(t *testing.T) {
 func (r *rig) remake(account string) {
 	t := r.t
 	t.Helper()
-	nc, err := nats.Connect(r.server.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteStream(t.Context(), bus.QueueStream(account)); err != nil {
+	if err := natstest.ByHand(t, r.server).DeleteStream(t.Context(), bus.QueueStream(account)); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.bus.EnsureStreams(t.Context(), nil, []string{account}); err != nil {
@@ -72,30 +63,7 @@ func TestMovedOutOfAQueueMadeAnew(t *testing.T) {
 // limit sets how many messages a stream takes; -1: any number.
 func (r *rig) limit(stream string, messages int64) {
 	r.t.Helper()
-	r.setStream(stream, func(c *jetstream.StreamConfig) { c.MaxMsgs = messages })
-}
-
-// setStream changes a stream's settings by hand.
-func (r *rig) setStream(stream string, set func(*jetstream.StreamConfig)) {
-	r.t.Helper()
-	nc, err := nats.Connect(r.server.ClientURL())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s, err := js.Stream(r.t.Context(), stream)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cfg := s.CachedInfo().Config
-	set(&cfg)
-	if _, err := js.UpdateStream(r.t.Context(), cfg); err != nil {
-		r.t.Fatal(err)
-	}
+	natstest.Change(r.t, r.server, stream, func(c *jetstream.StreamConfig) { c.MaxMsgs = messages })
 }
 
 // What is to go into a queue that is full comes again later each time, and goes
@@ -128,7 +96,7 @@ func TestFullQueueIsLeftAlone(t *testing.T) {
 // has. What it waits with has expired: it is never sent.
 func (r *rig) windowPasses(account string) {
 	r.t.Helper()
-	r.setStream(bus.QueueStream(account), func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
+	natstest.Change(r.t, r.server, bus.QueueStream(account), func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
 	data, err := json.Marshal(r.piece("probe", 99, 1, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(-time.Hour) }))
 	if err != nil {
 		r.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dispatch"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -33,7 +34,7 @@ func (f full) Mode(_, mode string, on bool) {
 // those that are under way all the same.
 func TestFullJournalTakesOutcomesOnly(t *testing.T) {
 	r := newRig(t, "a")
-	r.setStream(bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 512 << 10 })
+	natstest.Change(t, r.server, bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 512 << 10 })
 	p := r.past()
 	g := newGateway(10)
 	asked, open := make(chan struct{}, 10), make(chan struct{})
@@ -73,6 +74,6 @@ func TestFullJournalTakesOutcomesOnly(t *testing.T) {
 	if n := g.requests(); n != 1 {
 		t.Errorf("%d requests left while the journal was full", n)
 	}
-	r.setStream(bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 4 << 20 })
+	natstest.Change(t, r.server, bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 4 << 20 })
 	r.until("the second is sent", func() bool { return len(r.status["second-0"]) == 1 })
 }

@@ -8,36 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
-
-// change changes the settings of a stream, as nobody but a test would.
-func (r *rig) change(stream string, set func(*jetstream.StreamConfig)) {
-	r.t.Helper()
-	nc, err := nats.Connect(r.server.ClientURL())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s, err := js.Stream(r.t.Context(), stream)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cfg := s.CachedInfo().Config
-	set(&cfg)
-	if _, err := js.UpdateStream(r.t.Context(), cfg); err != nil {
-		r.t.Fatal(err)
-	}
-}
 
 // probed is a stream that no test of keys uses otherwise.
 const probed = "latin"
@@ -45,7 +22,7 @@ const probed = "latin"
 // shorten has the bus forget message ids as soon as it can.
 func (r *rig) shorten() {
 	for _, stream := range []string{bus.QueueStream("ke"), bus.QueueStream("world"), bus.QueueStream(probed), bus.SubmitStream("acme")} {
-		r.change(stream, func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
+		natstest.Change(r.t, r.server, stream, func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
 	}
 }
 

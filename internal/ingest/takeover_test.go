@@ -12,6 +12,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/ingest"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -32,20 +33,37 @@ func (r *rig) insists(body, key string) (out ingest.Answer) {
 	return out
 }
 
-// A submission over the bus is given up for dead, and its client repeats it over
-// HTTP. Both go on, under one id, and one of them stores it.
-func TestPublishedAndRepeatedOverHTTP(t *testing.T) {
-	t.Parallel()
-	store := newKeys()
+// givenUp has the first who claims k1 end there, with its lease over, and says when.
+func (k *keys) givenUp() <-chan struct{} {
 	died := make(chan struct{})
 	deaths := dieOnce(map[string]killed{"k1": {call: "claim", over: true}})
-	store.dies = func(key, call string) (bool, bool) {
+	k.dies = func(key, call string) (bool, bool) {
 		die, over := deaths(key, call)
 		if die {
 			close(died)
 		}
 		return die, over
 	}
+	return died
+}
+
+// startSeen starts a rig with keys, and with statuses that do as they are told.
+func startSeen(t *testing.T) (r *rig, store *keys, s *sight) {
+	t.Helper()
+	store = newKeys()
+	r = start(t, func(o *ingest.Options) {
+		s = &sight{Status: o.Status}
+		o.Keys, o.Status = store, s
+	})
+	return r, store, s
+}
+
+// A submission over the bus is given up for dead, and its client repeats it over
+// HTTP. Both go on, under one id, and one of them stores it.
+func TestPublishedAndRepeatedOverHTTP(t *testing.T) {
+	t.Parallel()
+	store := newKeys()
+	died := store.givenUp()
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
 	r.publish("sms.submit.acme.normal", one, "Idempotency-Key", "k1")
 	<-died
@@ -65,15 +83,7 @@ func TestPublishedAndRepeatedOverHTTP(t *testing.T) {
 func TestPublishedInPartGoesOn(t *testing.T) {
 	t.Parallel()
 	store := newKeys()
-	died := make(chan struct{})
-	deaths := dieOnce(map[string]killed{"k1": {call: "claim", over: true}})
-	store.dies = func(key, call string) (bool, bool) {
-		die, over := deaths(key, call)
-		if die {
-			close(died)
-		}
-		return die, over
-	}
+	died := store.givenUp()
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
 	ack := r.publish("sms.submit.acme.normal", one, "Idempotency-Key", "k1")
 	<-died
@@ -102,7 +112,7 @@ func TestPublishedAndOnlyTold(t *testing.T) {
 	t.Parallel()
 	store := newKeys()
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
-	store.dies = dieOnce(map[string]killed{"k1": {call: "claim", over: true}})
+	store.givenUp()
 	r.crashes(`{"idempotency_key":"k1",` + one[1:])
 	first := store.first("k1").ID
 	told, err := json.Marshal(envelope.Event{ID: "e1", Tenant: "acme", Status: envelope.Accepted, Time: time.Now(), Messages: []envelope.EventMessage{
@@ -132,13 +142,8 @@ func TestPublishedAndOnlyTold(t *testing.T) {
 // the first, and goes on all the same when it comes again.
 func TestTakerOfAnotherDies(t *testing.T) {
 	t.Parallel()
-	store := newKeys()
-	var s *sight
-	r := start(t, func(o *ingest.Options) {
-		s = &sight{Status: o.Status}
-		o.Keys, o.Status = store, s
-	})
-	store.dies = dieOnce(map[string]killed{"k1": {call: "claim", over: true}})
+	r, store, s := startSeen(t)
+	store.givenUp()
 	r.crashes(`{"idempotency_key":"k1",` + one[1:])
 	s.deadly.Store(true)
 	r.publish("sms.submit.acme.normal", one, "Idempotency-Key", "k1")
@@ -169,13 +174,8 @@ func TestPublishedAndRefused(t *testing.T) {
 // Nobody can tell what was stored while the statuses are being rebuilt.
 func TestTakenOverWhileStatusesAreRebuilt(t *testing.T) {
 	t.Parallel()
-	store := newKeys()
-	var s *sight
-	r := start(t, func(o *ingest.Options) {
-		s = &sight{Status: o.Status}
-		o.Keys, o.Status = store, s
-	})
-	store.dies = dieOnce(map[string]killed{"k1": {call: "claim", over: true}})
+	r, store, s := startSeen(t)
+	store.givenUp()
 	r.crashes(`{"idempotency_key":"k1",` + one[1:])
 	s.rebuilding.Store(true)
 	for range 2 { // it gives the lease back each time
@@ -199,12 +199,7 @@ func TestTakenOverWhileStatusesAreRebuilt(t *testing.T) {
 // nobody's id can be told.
 func TestStoredAndGone(t *testing.T) {
 	t.Parallel()
-	store := newKeys()
-	var s *sight
-	r := start(t, func(o *ingest.Options) {
-		s = &sight{Status: o.Status}
-		o.Keys, o.Status = store, s
-	})
+	r, store, s := startSeen(t)
 	body := `{"idempotency_key":"k1","recipients":[{"to":"+254712345678"},{"to":"+12025550123"}],"from":"ACME","text":"Hi"}`
 	store.dies = dieOnce(map[string]killed{"k1": {call: "confirm", over: true}})
 	r.crashes(body)
@@ -236,7 +231,7 @@ func TestKeyAfterAStoreThatFailed(t *testing.T) {
 	t.Parallel()
 	store := newKeys()
 	r := start(t, func(o *ingest.Options) { o.Keys = store })
-	r.change(bus.QueueStream("ke"), func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
+	natstest.Change(t, r.server, bus.QueueStream("ke"), func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
 	r.accepted(one)
 	if a := r.post(one, "Idempotency-Key", "full"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "full") {
 		t.Errorf("%d %s", a.status, a.body)

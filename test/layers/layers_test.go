@@ -151,7 +151,7 @@ var guarded = [...]struct {
 	why    string
 }{
 	{"github.com/nats-io/nats-server", []string{"internal/bus/embedded"}, "only `tuma up` carries a server, and only through this package"},
-	{"github.com/nats-io/nats.go", []string{"internal/bus"}, "only the bus touches NATS: acks, de-duplication and its traps are settled there once"},
+	{"github.com/nats-io/nats.go", []string{"internal/bus", "internal/testkit/natstest"}, "only the bus touches NATS: acks, de-duplication and its traps are settled there once"},
 	{"github.com/goccy/go-yaml", []string{"internal/config"}, "config is the only reader of files"},
 	{"go.opentelemetry.io", []string{"internal/telemetry", "internal/app"}, "stages tell an observer what they do; only telemetry decides what leaves, so that no secret does"},
 	{"github.com/prometheus", []string{"internal/telemetry"}, "one place names the metrics"},

@@ -1,10 +1,14 @@
-// Package natstest starts real NATS servers for tests.
+// Package natstest starts real NATS servers for tests, and changes on them by hand
+// what operators may.
 package natstest
 
 import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/bus/embedded"
@@ -45,4 +49,35 @@ func Connect(t testing.TB, s *embedded.Server, tenants, accounts []string) *bus.
 		t.Fatal(err)
 	}
 	return b
+}
+
+// ByHand returns what an operator has: the server's own JetStream, past the bus. Its
+// connection ends with the test.
+func ByHand(t testing.TB, s *embedded.Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// Change changes a stream's settings by hand.
+func Change(t testing.TB, s *embedded.Server, stream string, set func(*jetstream.StreamConfig)) {
+	t.Helper()
+	js := ByHand(t, s)
+	have, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := have.CachedInfo().Config
+	set(&cfg)
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
 }
