@@ -152,7 +152,7 @@ func TestScheduleIsNeverEarlyAndCanBeCancelled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.CancelSchedule(ctx, "drop"); err != nil {
+	if err := b.CancelSchedule(ctx, bus.DelaySubmit, "drop", at); err != nil {
 		t.Fatal(err)
 	}
 	p, err := b.Pull(ctx, bus.Consumer{Stream: bus.DelayStream, Name: "due", Filters: []string{"sms.due.submit.>"}})

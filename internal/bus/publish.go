@@ -17,10 +17,11 @@ type Out struct {
 	MsgID   string // Nats-Msg-Id: a repeat inside the stream's window (2 min) is stored once; empty: none
 	// SchedID and At make it a schedule: it is stored in the delay stream and
 	// appears on Subject (which must be an sms.due.… one) at At, never before,
-	// up to about a second after. Another schedule with the same SchedID
-	// replaces it. Nats-Msg-Id does not survive the wait.
+	// up to about a second after. A repeat with the same SchedID is stored once
+	// inside the stream's window, whatever its At; MsgID is not used.
 	SchedID string
 	At      time.Time
+	stuck   uint64 // stored only in the place of the schedule at this sequence
 }
 
 // Ack says where a message was stored.
@@ -60,6 +61,9 @@ func (b *Bus) PublishAsync(o Out) (Pending, error) {
 func (o Out) message() (*nats.Msg, []jetstream.PublishOpt) {
 	m := &nats.Msg{Subject: o.Subject, Header: o.Header, Data: o.Data}
 	var opts []jetstream.PublishOpt
+	if o.SchedID != "" && o.stuck == 0 {
+		o.MsgID = "delay-" + o.SchedID
+	}
 	if o.MsgID != "" { // as jetstream.WithMsgID does, which allocates for it
 		if m.Header == nil {
 			m.Header = make(nats.Header, 1)
@@ -67,28 +71,9 @@ func (o Out) message() (*nats.Msg, []jetstream.PublishOpt) {
 		m.Header[jetstream.MsgIDHeader] = []string{o.MsgID}
 	}
 	if o.SchedID != "" {
-		m.Subject = "sms.delay." + o.SchedID
-		// The server keeps whole seconds and would fire up to one early.
-		at := o.At
-		if !at.Truncate(time.Second).Equal(at) {
-			at = at.Truncate(time.Second).Add(time.Second)
-		}
-		opts = append(opts, jetstream.WithScheduleAt(at), jetstream.WithScheduleTarget(o.Subject))
+		m.Subject, opts = o.schedule()
 	}
 	return m, opts
-}
-
-// CancelSchedule removes a schedule that has not fired. It is no error if there
-// is none.
-func (b *Bus) CancelSchedule(ctx context.Context, schedID string) error {
-	s, err := b.stream(ctx, DelayStream)
-	if err != nil {
-		return err
-	}
-	if err := s.Purge(ctx, jetstream.WithPurgeSubject("sms.delay."+schedID)); err != nil {
-		return typed("purge", err)
-	}
-	return nil
 }
 
 // Delete removes one message of a stream.

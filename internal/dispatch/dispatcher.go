@@ -142,6 +142,7 @@ func (d *Dispatcher) Run(take, work context.Context) error {
 		return nil
 	}
 	g, take := errgroup.WithContext(take)
+	g.Go(func() error { d.o.Bus.FireStuck(take, bus.DelayQueue, d.o.Now); return nil })
 	for _, a := range d.accounts {
 		g.Go(func() error { return a.run(take, work) })
 	}

@@ -123,7 +123,7 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 	}
 	c.Canceled = len(won)
 	if len(won) == len(msgs) {
-		in.unschedule(ctx, tenant, envelopeID)
+		in.unschedule(ctx, tenant, envelopeID, won)
 	}
 	return c, in.tellCanceled(ctx, seq, tenant, "", won)
 }
@@ -178,12 +178,19 @@ func keysOf(o envelope.Origin, msgs []status.Message) []idempotency.PlacedKey {
 }
 
 // unschedule removes the schedule of an envelope of which nothing is left to
-// send. What stays behind if that fails finds its messages closed when it fires.
-func (in *Ingest) unschedule(ctx context.Context, tenant, envelopeID string) {
-	if err := in.bus.CancelSchedule(ctx, scheduleID(tenant, envelopeID)); err != nil {
+// send, if it waits for its time. What stays behind if that fails finds its
+// messages closed when it fires.
+func (in *Ingest) unschedule(ctx context.Context, tenant, envelopeID string, msgs []status.Message) {
+	i := slices.IndexFunc(msgs, func(m status.Message) bool {
+		return m.Waiting != nil && m.Waiting.Reason == "schedule" && m.Waiting.Until != nil
+	})
+	if i < 0 {
+		return
+	}
+	if err := in.bus.CancelSchedule(ctx, bus.DelaySubmit, scheduleID(tenant, envelopeID), *msgs[i].Waiting.Until); err != nil {
 		in.log.Warn("schedule not removed", "tenant", tenant, "envelope", envelopeID, "error", err)
 	}
 }
 
 // scheduleID names an envelope's schedule.
-func scheduleID(tenant, envelopeID string) string { return "submit." + tenant + "." + envelopeID }
+func scheduleID(tenant, envelopeID string) string { return tenant + "." + envelopeID }

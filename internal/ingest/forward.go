@@ -176,7 +176,7 @@ func (in *Ingest) supersede(ctx context.Context, p *envelope.Piece) error {
 		}
 	}
 	if len(msgs) == len(all) {
-		in.unschedule(ctx, p.Tenant, effect.SupersededID)
+		in.unschedule(ctx, p.Tenant, effect.SupersededID, msgs)
 	}
 	return in.tellCanceled(ctx, seq, p.Tenant, "superseded", msgs)
 }

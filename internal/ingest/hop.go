@@ -41,8 +41,8 @@ type lane struct {
 }
 
 // Run takes submissions from the bus until ctx is done, once it is known who has
-// opted out, and tells what processes that died have closed. It returns once
-// everything under way has ended.
+// opted out; it tells what processes that died have closed, and fires schedules that
+// are stuck. It returns once everything under way has ended.
 func (in *Ingest) Run(ctx context.Context) error {
 	if in.optOuts != nil {
 		select {
@@ -56,6 +56,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 		running.Go(func() { in.runLane(ctx, l) })
 	}
 	running.Go(func() { in.tellOwed(ctx) })
+	running.Go(func() { in.bus.FireStuck(ctx, bus.DelaySubmit, in.now) })
 	running.Wait()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -69,6 +70,10 @@ func deeds() []deed {
 // work harms until the end, then undoes everything.
 func (n *nemesis) work(t *testing.T, until time.Time) {
 	all, sum := deeds(), 0
+	if *only != "" {
+		names := strings.Split(*only, ",")
+		all = slices.DeleteFunc(all, func(d deed) bool { return !slices.Contains(names, d.name) })
+	}
 	for _, d := range all {
 		sum += d.weight
 	}
