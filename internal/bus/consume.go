@@ -64,13 +64,19 @@ func (m *Msg) Ack() error { return m.answer("+ACK") }
 // count of pending messages until then, so delays must be short.
 func (m *Msg) Nak(delay time.Duration) error {
 	if delay <= 0 {
-		return m.answer("-NAK")
+		return m.answer(notNow)
 	}
 	return m.answer(`-NAK {"delay":` + strconv.FormatInt(delay.Nanoseconds(), 10) + "}")
 }
 
+// What the server hears of a message.
+const (
+	inProgress = "+WPI"
+	notNow     = "-NAK"
+)
+
 // InProgress starts AckWait anew.
-func (m *Msg) InProgress() error { return m.answer("+WPI") }
+func (m *Msg) InProgress() error { return m.answer(inProgress) }
 
 // Term settles a message that can never be processed. The caller has put it
 // into the dead-letter stream before.

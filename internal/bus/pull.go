@@ -26,8 +26,9 @@ type Puller struct {
 	in      chan *nats.Msg
 	up      chan nats.Status
 	silence *time.Timer
-	ahead   int // how many messages may be under way and unread
-	asked   int // how many are, as far as is known
+	unread  []*nats.Msg // taken out of in by Keep
+	ahead   int         // how many messages may be under way and unread
+	asked   int         // how many are, as far as is known
 }
 
 const (
@@ -86,6 +87,23 @@ func (p *Puller) open(ctx context.Context) error {
 // belongs to the goroutine that calls Next.
 func (p *Puller) Ahead(n int) { p.ahead = max(1, min(n, p.spec.Prefetch)) }
 
+// Keep starts AckWait anew for what has come and was not read yet: for a reader that
+// has no room for more just now. It belongs to the goroutine that calls Next.
+func (p *Puller) Keep() { p.answerUnread(inProgress) }
+
+// answerUnread says the same of everything that has come and was not read. What the
+// server cannot be told of comes again, sooner or later.
+func (p *Puller) answerUnread(what string) {
+	for len(p.in) > 0 {
+		p.unread = append(p.unread, <-p.in)
+	}
+	for _, m := range p.unread {
+		if m.Reply != "" { // messages have one
+			_ = p.b.nc.Publish(m.Reply, []byte(what))
+		}
+	}
+}
+
 // Next blocks for the next message until ctx is done. Trouble with the server
 // is waited out. It must not be called by two goroutines at once.
 func (p *Puller) Next(ctx context.Context) (*Msg, error) {
@@ -129,6 +147,11 @@ func (p *Puller) ask(n int) error {
 // read returns what comes next; nil: nothing came, and what was asked for may
 // have to be asked for again.
 func (p *Puller) read(ctx context.Context) *nats.Msg {
+	if len(p.unread) > 0 {
+		m := p.unread[0]
+		p.unread = p.unread[1:]
+		return m
+	}
 	select {
 	case m := <-p.in:
 		return m
@@ -189,14 +212,5 @@ func (p *Puller) Stop() {
 	p.silence.Stop()
 	_ = p.sub.Drain()                   // what the server sent before it hears of it still comes in,
 	_ = p.b.nc.FlushTimeout(stopWithin) // and is here by now
-	for {
-		select {
-		case m := <-p.in:
-			if m.Reply != "" {
-				_ = p.b.nc.Publish(m.Reply, []byte("-NAK")) // at worst it comes later
-			}
-		default:
-			return
-		}
-	}
+	p.answerUnread(notNow)
 }

@@ -96,7 +96,10 @@ func newAccount(d *Options, o Account) *account {
 // run works until take is done, then ends what is in flight under work.
 func (a *account) run(take, work context.Context) error {
 	var parts sync.WaitGroup
+	keep, over := context.WithCancel(work) // what is held stays ours until the last request has ended
+	defer over()
 	for _, l := range a.lanes {
+		parts.Go(func() { l.keep(keep) })
 		parts.Go(func() { l.run(take, work) })
 	}
 	parts.Go(func() { a.returnDue(take) })
@@ -104,6 +107,7 @@ func (a *account) run(take, work context.Context) error {
 	parts.Go(func() { a.herald(take) })
 	a.pump(take, work)
 	a.attempts.Wait()
+	over()
 	parts.Wait()
 	for _, l := range a.lanes {
 		l.handBack()

@@ -214,8 +214,13 @@ func (r *rig) dispatcher(owner string, accounts ...dispatch.Account) (stop func(
 }
 
 func (r *rig) start(owner string, o dispatch.Options) (stop func()) {
-	o.Bus = natstest.Connect(r.t, r.server, nil, nil)
-	o.Log, o.AckWait, o.SweepEvery, o.TellAfter = r.log, 2*time.Second, time.Second, 500*time.Millisecond
+	if o.Bus == nil {
+		o.Bus = natstest.Connect(r.t, r.server, nil, nil)
+	}
+	o.Log, o.SweepEvery, o.TellAfter = r.log, time.Second, 500*time.Millisecond
+	if o.AckWait == 0 {
+		o.AckWait = 2 * time.Second
+	}
 	j := journal.New(o.Bus, journal.Options{Owner: owner, Log: r.log, LookEvery: 50 * time.Millisecond})
 	o.Journal = j
 	d := dispatch.New(o)

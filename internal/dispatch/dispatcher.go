@@ -85,7 +85,7 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	// AckWait is how long a dead dispatcher's messages wait before others see
-	// them. Default 15 s.
+	// them; urgent ones wait 4 s at most. Default 15 s.
 	AckWait time.Duration
 	// SweepEvery is how often lanes that do not move are looked through for what
 	// has expired. Default 30 s.

@@ -33,7 +33,8 @@ type lane struct {
 	// The reader's own, made once.
 	keys  []idempotency.Key
 	free  []item
-	group string // of the last message
+	group string    // of the last message
+	kept  time.Time // when what was read ahead was last kept
 }
 
 func newLane(a *account, p envelope.Priority, tenant string) *lane {
@@ -58,6 +59,48 @@ func (l *lane) release(h *held) {
 
 // consumer is the name of the lane's durable consumer.
 func (l *lane) consumer() string { return string(l.priority) + "-" + l.tenant }
+
+// urgentAckWait is the most that urgent messages wait for others after their
+// dispatcher died: a code is worth nothing later. A process that stands still for
+// longer than that finds them sent by another, which costs it an intent at worst.
+const urgentAckWait = 4 * time.Second
+
+// ackWait is how long the bus leaves a piece with a dispatcher of which nothing is heard.
+func (l *lane) ackWait() time.Duration {
+	if l.priority == envelope.High {
+		return min(urgentAckWait, l.a.d.AckWait)
+	}
+	return l.a.d.AckWait
+}
+
+// keepEvery is how often it hears of what is still wanted.
+func (l *lane) keepEvery() time.Duration { return l.ackWait() / 3 }
+
+// keep starts the ack wait of every held piece anew, until ctx is done. It waits for
+// nothing else: whatever the other parts of an account wait for, what they hold stays
+// theirs.
+func (l *lane) keep(ctx context.Context) {
+	tick := time.NewTicker(l.keepEvery())
+	defer tick.Stop()
+	var msgs []*bus.Msg
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.a.mu.Lock()
+		for _, h := range l.held {
+			msgs = append(msgs, h.msg)
+		}
+		l.a.mu.Unlock()
+		for _, m := range msgs {
+			_ = m.InProgress() // at worst the message comes again
+		}
+		clear(msgs)
+		msgs = msgs[:0]
+	}
+}
 
 // patience is how long a lane keeps messages for an account that cannot send,
 // before it hands them back. Without Redis it is short, as the others may have it:
@@ -126,7 +169,7 @@ func (l *lane) moving(since time.Time, why string) bool {
 
 func (l *lane) read(take, work context.Context) error {
 	p, err := l.a.b.Pull(take, bus.Consumer{
-		Stream: l.a.queue, Name: l.consumer(), AckWait: l.a.d.AckWait, MaxPending: 100_000,
+		Stream: l.a.queue, Name: l.consumer(), AckWait: l.ackWait(), MaxPending: 100_000,
 		Filters:  []string{bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant)},
 		Prefetch: min(unread, l.a.ahead()), PrefetchBytes: 4 << 20,
 	})
@@ -147,7 +190,7 @@ func (l *lane) read(take, work context.Context) error {
 	}()
 	defer func() { stop(); <-watch }()
 	each := float64(min(l.a.o.BatchSize, envelope.MaxPiece)) // messages in a piece, of late; the first ones may be whole requests
-	for l.waitRoom(ctx) {
+	for l.waitRoom(ctx, p) {
 		p.Ahead(int(float64(l.a.ahead()) / each))
 		m, err := p.Next(ctx)
 		if err != nil {
@@ -173,7 +216,7 @@ const (
 // ahead is how many messages a lane asks the bus for before it has room for them:
 // what the account can send in a quarter of a second, and a request's worth at least. With
 // less, requests wait for the bus; with more, a small backlog is kept from the other
-// dispatchers, and what a dead one had asked for waits for AckWait.
+// dispatchers, and what a dead one had asked for waits for its ack wait.
 func (a *account) ahead() int {
 	n := a.o.Rate * float64(a.o.BatchSize)
 	if a.o.MessageRate > 0 && (n == 0 || n > a.o.MessageRate) {
@@ -187,7 +230,8 @@ func (a *account) ahead() int {
 
 // waitRoom blocks while the pool holds two requests' worth, or more where small
 // requests leave fast: reader and chooser would wait for each other all the time.
-func (l *lane) waitRoom(ctx context.Context) bool {
+// What was read ahead is kept meanwhile.
+func (l *lane) waitRoom(ctx context.Context, p *bus.Puller) bool {
 	for {
 		l.a.mu.Lock()
 		full := len(l.items) >= max(2*l.a.o.BatchSize, min(pooled, l.a.ahead()))
@@ -195,12 +239,26 @@ func (l *lane) waitRoom(ctx context.Context) bool {
 		if !full {
 			return ctx.Err() == nil
 		}
-		select {
-		case <-ctx.Done():
+		if !l.roomOrKeep(ctx, p) {
 			return false
-		case <-l.room:
 		}
 	}
+}
+
+// roomOrKeep waits until the pool has shrunk, or what was read ahead was kept once
+// more.
+func (l *lane) roomOrKeep(ctx context.Context, p *bus.Puller) bool {
+	t := time.NewTimer(time.Until(l.kept.Add(l.keepEvery())))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.room:
+	case <-t.C:
+		l.kept = time.Now()
+		p.Keep()
+	}
+	return true
 }
 
 // take puts a piece into the pool, or deals with it at once if there is nothing

@@ -155,11 +155,8 @@ func ownHeaders(h bus.Header) bus.Header {
 	return nil
 }
 
-// janitor keeps held pieces ours, settles what dead dispatchers left behind, and
-// measures.
+// janitor settles what dead dispatchers left behind, and measures.
 func (a *account) janitor(take, work context.Context) {
-	alive := time.NewTicker(a.d.AckWait / 3)
-	defer alive.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	minute := time.NewTicker(a.d.SweepEvery)
@@ -170,8 +167,6 @@ func (a *account) janitor(take, work context.Context) {
 		select {
 		case <-take.Done():
 			return
-		case <-alive.C:
-			a.keep()
 		case <-second.C:
 			a.mopUp(work)
 			a.tellOwed(work)
@@ -181,21 +176,6 @@ func (a *account) janitor(take, work context.Context) {
 		case <-minute.C:
 			a.sweep(take)
 		}
-	}
-}
-
-// keep starts the ack wait of everything we hold anew.
-func (a *account) keep() {
-	var msgs []*bus.Msg
-	a.mu.Lock()
-	for _, l := range a.lanes {
-		for _, h := range l.held {
-			msgs = append(msgs, h.msg)
-		}
-	}
-	a.mu.Unlock()
-	for _, m := range msgs {
-		_ = m.InProgress() // at worst the message comes again
 	}
 }
 

@@ -1,0 +1,84 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/dispatch"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
+	"github.com/tuma-sms/tuma/pkg/envelope"
+)
+
+// consumer is what the server knows of a lane's consumer.
+func (r *rig) consumer(stream, name string) *jetstream.ConsumerInfo {
+	r.t.Helper()
+	nc, err := nats.Connect(r.server.ClientURL())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := js.Consumer(r.t.Context(), stream, name)
+	if err != nil { // not made yet
+		return &jetstream.ConsumerInfo{}
+	}
+	return c.CachedInfo()
+}
+
+// What a dispatcher had read when it was killed is sent by another soon if it is
+// urgent, and need not be kept by one that lives.
+func TestUrgentOfADeadDispatcherIsSentSoon(t *testing.T) {
+	r := newRig(t, "a")
+	for i := range 5 {
+		r.queue(r.piece(fmt.Sprintf("e%d", i), i, 1, func(p *envelope.Piece) { p.Priority = envelope.High }))
+	}
+	dead := natstest.Connect(t, r.server, nil, nil)
+	acct := r.account("a", newGateway(1))
+	r.gated(&acct)
+	r.start("d1", dispatch.Options{Bus: dead, Accounts: []dispatch.Account{acct}, Observer: silent{}, AckWait: 15 * time.Second})
+	r.until("all are held", func() bool { return r.consumer(bus.QueueStream("a"), "high-acme").NumAckPending == 5 })
+	dead.Close() // it can settle nothing any more
+	died := time.Now()
+	g := newGateway(1)
+	r.start("d2", dispatch.Options{Accounts: []dispatch.Account{r.account("a", g)}, Observer: silent{}, AckWait: 15 * time.Second})
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 5 })
+	took := time.Since(died)
+	t.Logf("sent %v after the death", took.Round(100*time.Millisecond))
+	if took > 7*time.Second {
+		t.Errorf("sent only %v after the death", took)
+	}
+	eachOnce(t, g, 5)
+}
+
+// What was read ahead stays this process's, however long the pool has no room for
+// it, and so does what is under way while the process ends.
+func TestWhatIsReadAheadIsKept(t *testing.T) {
+	r := newRig(t, "a")
+	for i := range 100 {
+		r.queue(r.piece(fmt.Sprintf("e%d", i), i, 1, func(p *envelope.Piece) { p.Priority = envelope.High }))
+	}
+	g := newGateway(1)
+	acct := r.account("a", g, func(a *dispatch.Account) { a.Rate = 200 })
+	closed := r.gated(&acct)
+	r.start("d1", dispatch.Options{Accounts: []dispatch.Account{acct}, Observer: silent{}, AckWait: time.Second})
+	r.until("the pool is full, and more was read", func() bool { return r.consumer(bus.QueueStream("a"), "high-acme").NumAckPending > 80 })
+	idle := r.account("a", g)
+	also := r.gated(&idle)
+	r.start("d2", dispatch.Options{Accounts: []dispatch.Account{idle}, Observer: silent{}, AckWait: time.Second})
+	<-time.After(3 * time.Second) // three times what a dead process would have
+	if n := r.consumer(bus.QueueStream("a"), "high-acme").NumRedelivered; n > 0 {
+		t.Errorf("%d pieces were handed out again", n)
+	}
+	close(closed.open)
+	close(also.open)
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 100 })
+	eachOnce(t, g, 100)
+}
