@@ -36,8 +36,9 @@ func (p *provider) VerifyReport(cb *providers.Callback) error {
 // SelfVerifying implements providers.Reporter.
 func (p *provider) SelfVerifying() bool { return false }
 
-// ParseReports implements providers.Reporter. The document shows one report a
-// call; an array of them is read too.
+// ParseReports implements providers.Reporter. The document shows the fields of one
+// report a call, as JSON, and names no content type: an array of them and a form
+// are read too.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
 	var one report
 	if json.Unmarshal(cb.Body, &one) == nil && !one.nameless() { // the documented form, at half the price
@@ -45,7 +46,9 @@ func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, err
 	}
 	raw, _, err := httpapi.Objects(cb.Body)
 	if err != nil {
-		return nil, errReport
+		if raw, err = form(cb); err != nil {
+			return nil, errReport
+		}
 	}
 	var (
 		reports []providers.Report
@@ -63,6 +66,16 @@ func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, err
 		}
 	}
 	return reports, errors.Join(errs...)
+}
+
+// form returns a form's fields as a JSON object.
+func form(cb *providers.Callback) ([]json.RawMessage, error) {
+	fields, err := httpapi.Form(cb)
+	if err != nil {
+		return nil, err
+	}
+	object, err := json.Marshal(fields)
+	return []json.RawMessage{object}, err
 }
 
 func (r *report) nameless() bool { return r.Correlator == "" && r.UniqueID == "" && r.Phone == "" }

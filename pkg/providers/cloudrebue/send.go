@@ -45,12 +45,23 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 	}
 	ok := resp.Status >= 200 && resp.Status < 300
 	switch {
-	case !array && len(answers) == 1 && answers[0].Data == nil && !*answers[0].Status, !ok:
+	case !ok, refusesAll(answers, array):
 		return nil, p.refused(resp, answers)
 	case len(answers) == 0:
 		return nil, p.http.Failure(resp)
 	}
 	return match(answers, messages), nil
+}
+
+// refusesAll reports whether an answer refuses the request as a whole. In an array
+// such as other answers are it does so by what is said of an account; other words
+// may be about one message of several.
+func refusesAll(answers []answer, array bool) bool {
+	if len(answers) != 1 || answers[0].Status.True || !answers[0].empty() {
+		return false
+	}
+	class := refusal(string(answers[0].Message)).class
+	return !array || class == providers.Misconfigured || class == providers.Throttled
 }
 
 // readAnswers reads the elements that can be read.
@@ -65,18 +76,18 @@ func readAnswers(body []byte) (answers []answer, array bool, err error) {
 		answers = make([]answer, len(raw))
 		for i, r := range raw {
 			if json.Unmarshal(r, &answers[i]) != nil {
-				answers[i].Status = nil
+				answers[i].Status = httpapi.Truth{}
 			}
 		}
 	}
-	return slices.DeleteFunc(answers, func(a answer) bool { return a.Status == nil }), array || whole, nil
+	return slices.DeleteFunc(answers, func(a answer) bool { return !a.Status.Known }), array || whole, nil
 }
 
 // refused reads an answer that refuses the request as a whole: by its HTTP
 // status, or under a 2xx by its words.
 func (p *provider) refused(resp *httpapi.Response, answers []answer) error {
 	e := p.http.Failure(resp)
-	own := len(answers) == 1 && !*answers[0].Status
+	own := len(answers) == 1 && !answers[0].Status.True
 	if !own {
 		return e
 	}
@@ -99,14 +110,15 @@ func (p *provider) refused(resp *httpapi.Response, answers []answer) error {
 func match(answers []answer, messages []providers.Message) []providers.Result {
 	results := make([]providers.Result, len(messages))
 	index := index{messages: messages}
-	var nameless []providers.Result
+	var rest []providers.Result // of answers that are about none of ours
+	strange := false            // one of them names another's
 	var place [1]int
 	for n := range answers {
 		a := &answers[n]
 		r := a.result()
 		places := a.find(&index, n, place[:0])
 		if len(places) == 0 {
-			nameless = append(nameless, r)
+			rest, strange = append(rest, r), strange || !a.nameless()
 		}
 		for _, i := range places {
 			if results[i].Class != providers.Accepted { // twice: the one that says "taken" counts
@@ -114,7 +126,7 @@ func match(answers []answer, messages []providers.Message) []providers.Result {
 			}
 		}
 	}
-	fill(results, nameless)
+	fill(results, rest, strange)
 	return results
 }
 
@@ -174,10 +186,10 @@ func (a *answer) find(x *index, n int, places []int) []int {
 	return places
 }
 
-// fill hands refusals that name nobody to the messages without an answer, if
-// there are as many of one as of the other and all say the same. What is left
-// is uncertain.
-func fill(results []providers.Result, nameless []providers.Result) {
+// fill hands answers that name nobody to the messages without one, if there are as
+// many of one as of the other and all say the same; which id is whose they do not
+// say. What is left is uncertain.
+func fill(results, nameless []providers.Result, strange bool) {
 	open := 0
 	for i := range results {
 		if results[i].Class == 0 {
@@ -185,8 +197,10 @@ func fill(results []providers.Result, nameless []providers.Result) {
 		}
 	}
 	rest := providers.Result{Class: providers.Uncertain, Detail: "the answer does not speak of this message"}
-	if open == len(nameless) && open > 0 && alike(nameless) && nameless[0].Class != providers.Accepted {
-		rest = nameless[0]
+	if open == len(nameless) && open > 0 && alike(nameless) && (nameless[0].Class != providers.Accepted || !strange) {
+		if rest = nameless[0]; open > 1 && rest.Class == providers.Accepted {
+			rest = providers.Result{Class: providers.Accepted}
+		}
 	}
 	for i := range results {
 		if results[i].Class == 0 {
@@ -206,7 +220,7 @@ func alike(list []providers.Result) bool {
 
 func (a *answer) result() providers.Result {
 	r := providers.Result{Class: providers.Accepted}
-	if !*a.Status {
+	if !a.Status.True {
 		said := refusal(string(a.Message))
 		r.Class, r.Need, r.OptOut = said.class, said.need, said.optOut
 		r.Detail = httpapi.Trim(string(a.Message))

@@ -54,10 +54,19 @@ func (it *item) append(b []byte) []byte {
 // answer is one element of an answer, or the whole of it when the request as
 // such is refused. Message, in data, repeats the text and is not read.
 type answer struct {
-	Status  *bool          `json:"status"`
-	Message httpapi.Scalar `json:"message"`
-	Data    *data          `json:"data"`
+	Status  httpapi.Truth `json:"status"`
+	Message httpapi.Words `json:"message"`
+	Data    *data         `json:"data"`
 }
+
+// nameless reports whether an answer says of no message in particular that it is
+// the one.
+func (a *answer) nameless() bool {
+	return a.Data == nil || a.Data.Correlator == "" && a.Data.Phone == ""
+}
+
+// empty reports whether it has no data: PHP writes none as [].
+func (a *answer) empty() bool { return a.Data == nil || *a.Data == data{} }
 
 type data struct {
 	Correlator httpapi.Scalar `json:"correlator"`
@@ -65,6 +74,17 @@ type data struct {
 	Phone      httpapi.Scalar `json:"phone"`
 	Operator   httpapi.Scalar `json:"operator"`
 	Units      httpapi.Scalar `json:"sms_units"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler: an object, or an array of one.
+func (d *data) UnmarshalJSON(b []byte) error {
+	type plain data
+	var list httpapi.List[plain]
+	*d = data{}
+	if err := json.Unmarshal(b, &list); err == nil && len(list) == 1 {
+		*d = data(list[0])
+	}
+	return nil
 }
 
 // readArray reads an answer that is an array of them; nil: it is not, or not all
@@ -84,22 +104,19 @@ func scan(body []byte) (answers []answer, ok bool) {
 	s := httpapi.NewScan(body)
 	answers = make([]answer, 0, len(body)/96+1)
 	all := make([]data, 0, len(body)/96+1)
-	yes, no := true, false
 	s.Array(func() {
 		var a answer
 		s.Object([]string{"status", "message", "data"}, func(key int) {
 			switch {
 			case key == 1:
-				a.Message = s.Scalar()
+				a.Message = s.Words()
 			case s.Null():
 			case key == 2:
 				all = append(all, data{})
 				a.Data = &all[len(all)-1]
 				a.Data.scan(s)
-			case s.Bool():
-				a.Status = &yes
 			default:
-				a.Status = &no
+				a.Status = httpapi.Truth{True: s.Bool(), Known: true}
 			}
 		})
 		answers = append(answers, a)

@@ -62,9 +62,9 @@ var errNoObject = errors.New("httpapi: want a JSON object or an array of objects
 
 // Objects splits a document that is one JSON object, or an array of them, so
 // that one which cannot be read does not lose the others. Members of an array
-// that are no objects stay in it.
+// that are no objects stay in it. A mark of UTF-8 before it is passed over.
 func Objects(body []byte) (list []json.RawMessage, array bool, err error) {
-	body = bytes.TrimSpace(body)
+	body = Document(body)
 	switch {
 	case len(body) == 0 || !json.Valid(body):
 		return nil, false, ErrUnreadable

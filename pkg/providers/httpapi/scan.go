@@ -116,6 +116,15 @@ func (s *Scan) Scalar() Scalar {
 	return Scalar(ID(s.digits()))
 }
 
+// Words reads what Words holds.
+func (s *Scan) Words() Words {
+	s.space()
+	if s.pos < len(s.s) && s.s[s.pos] == '"' {
+		return Words(cut(s.text(), 8*maxDetail))
+	}
+	return Words(s.Scalar())
+}
+
 // text reads a string of printable ASCII without escapes.
 func (s *Scan) text() string {
 	s.want('"')
