@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 )
 
 // Words is what a gateway says in words: a JSON string, or a number or boolean as
@@ -27,17 +28,23 @@ func (w *Words) UnmarshalJSON(b []byte) error {
 // not Known.
 type Truth struct{ Known, True bool }
 
+// TruthOf reads the text of a boolean, in any case.
+func TruthOf(s string) Truth {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "true", "1":
+		return Truth{Known: true, True: true}
+	case "false", "0":
+		return Truth{Known: true}
+	}
+	return Truth{}
+}
+
 // UnmarshalJSON implements json.Unmarshaler. It never fails.
 func (t *Truth) UnmarshalJSON(b []byte) error {
 	var s Scalar
 	*t = Truth{}
 	if s.UnmarshalJSON(b) == nil {
-		switch string(bytes.ToLower([]byte(s))) {
-		case "true", "1":
-			*t = Truth{Known: true, True: true}
-		case "false", "0":
-			*t = Truth{Known: true}
-		}
+		*t = TruthOf(string(s))
 	}
 	return nil
 }

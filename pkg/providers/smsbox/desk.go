@@ -2,6 +2,7 @@ package smsbox
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -142,8 +143,8 @@ func (p *provider) senders(ctx context.Context, args map[string]string, slot pro
 	if err != nil {
 		return nil, err
 	}
-	list := []sender{}
-	if err := decode(a.Data, &list); err != nil {
+	var list httpapi.List[sender]
+	if err := json.Unmarshal(a.Data, &list); err != nil || list == nil && string(a.Data) != `"[]"` { // as request_sender_name has it
 		return nil, &providers.Error{Class: providers.Uncertain, Status: http.StatusOK, Err: httpapi.ErrUnreadable}
 	}
 	type shown struct {
@@ -181,5 +182,5 @@ func (p *provider) askSender(ctx context.Context, args map[string]string, slot p
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"name": name, "answer": httpapi.Trim(a.Message)}, nil
+	return map[string]string{"name": name, "answer": httpapi.Trim(string(a.Message))}, nil
 }

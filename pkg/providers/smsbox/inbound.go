@@ -1,6 +1,7 @@
 package smsbox
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -18,7 +19,7 @@ type inbound struct {
 	Source  httpapi.Scalar  `json:"source_addr"`
 	To      httpapi.Scalar  `json:"to"`
 	Dest    httpapi.Scalar  `json:"dest_addr"`
-	TimeUTC string          `json:"timeUTC"`
+	TimeUTC httpapi.Words   `json:"timeUTC"`
 	ID      httpapi.Scalar  `json:"transaction_id"`
 	Message json.RawMessage `json:"message"`
 }
@@ -36,15 +37,17 @@ func (p *provider) ParseInbound(cb *providers.Callback) (providers.Inbound, stri
 	fail := func(why string) (providers.Inbound, string, []byte, error) {
 		return providers.Inbound{}, "", nil, errors.New("smsbox: inbound message " + why)
 	}
-	var m inbound
-	if err := decode(cb.Body, &m); err != nil {
-		return fail("is not a JSON object of the documented shape")
+	m, err := readInbound(cb)
+	if err != nil {
+		return fail("is neither a JSON object of the documented shape nor a form")
 	}
 	text, ok := m.text()
+	from, oneFrom := either(m.From, m.Source)
+	to, oneTo := either(m.To, m.Dest)
 	in := providers.Inbound{
 		ID:   string(m.ID),
-		From: number(string(m.From + m.Source)),
-		To:   strings.TrimPrefix(strings.TrimSpace(string(m.To+m.Dest)), "+"),
+		From: number(from),
+		To:   strings.TrimPrefix(strings.TrimSpace(to), "+"),
 		Text: text,
 		Time: cb.Time,
 	}
@@ -55,31 +58,82 @@ func (p *provider) ParseInbound(cb *providers.Callback) (providers.Inbound, stri
 		return fail("has no transaction_id")
 	case in.From == "" || in.To == "":
 		return fail("does not say from whom or to whom")
-	case m.From != "" && m.Source != "" || m.To != "" && m.Dest != "":
-		return fail("names its numbers twice")
+	case !oneFrom || !oneTo:
+		return fail("names two numbers where one belongs")
 	}
-	if t, err := time.Parse(time.RFC1123, m.TimeUTC); err == nil {
+	if t, err := time.Parse(time.RFC1123, string(m.TimeUTC)); err == nil {
 		in.Time = t.UTC()
 	}
 	answer, err := json.Marshal(received{in.ID, true})
 	return in, jsonType, answer, err
 }
 
+// readInbound reads JSON, as the sample is, or a form, which one of the scripts
+// takes too. A form's message is the object as JSON, its parts, or the text.
+func readInbound(cb *providers.Callback) (m inbound, err error) {
+	body := httpapi.Document(cb.Body)
+	if bytes.HasPrefix(body, []byte("{")) {
+		err = decode(body, &m)
+		return m, err
+	}
+	form, err := httpapi.Form(cb)
+	if err != nil {
+		return m, err
+	}
+	document := make(map[string]any, len(form))
+	for name, v := range form {
+		document[name] = v
+	}
+	for _, name := range []string{"message[text]", "message.text"} {
+		if text, ok := form[name]; ok {
+			document["message"] = text
+		}
+	}
+	var object struct {
+		Text *json.RawMessage `json:"text"`
+	}
+	if decode([]byte(form["message"]), &object) == nil && object.Text != nil {
+		document["message"] = object.Text
+	}
+	whole, err := json.Marshal(document)
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(whole, &m)
+}
+
+// either returns what is there of two; ok is false if they differ.
+func either(a, b httpapi.Scalar) (s string, ok bool) {
+	if a == "" {
+		a, b = b, ""
+	}
+	return string(a), b == "" || a == b
+}
+
 // text returns message.text, or message itself where it is a string: the table
-// shows the one and says the other. An empty text is one.
+// shows the one and says the other. An empty text is one, and so is a number.
 func (m *inbound) text() (string, bool) {
 	var object struct {
-		Text *string `json:"text"`
+		Text json.RawMessage `json:"text"`
 	}
-	if err := json.Unmarshal(m.Message, &object); err == nil && object.Text != nil {
-		return *object.Text, true
+	if err := json.Unmarshal(m.Message, &object); err == nil && len(object.Text) > 0 {
+		return typedText(object.Text)
 	}
+	return typedText(m.Message)
+}
+
+// typedText reads a text that may have been taken for a number.
+func typedText(raw json.RawMessage) (string, bool) {
 	var s *string
-	err := json.Unmarshal(m.Message, &s)
-	if err != nil || s == nil {
-		return "", false
+	if json.Unmarshal(raw, &s) == nil {
+		if s == nil {
+			return "", false
+		}
+		return *s, true
 	}
-	return *s, true
+	var n json.Number
+	err := json.Unmarshal(raw, &n)
+	return n.String(), err == nil
 }
 
 // number returns a handset's number in E.164, or what is no such number as it

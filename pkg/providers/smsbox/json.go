@@ -1,11 +1,16 @@
 package smsbox
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
+)
 
 // decode reads JSON as this API writes it: where it is not valid it may have,
 // as the document's samples do, a comma before a closing bracket and strings in
 // single quotes. What is valid is read as it stands.
 func decode(b []byte, v any) error {
+	b = httpapi.Document(b)
 	err := json.Unmarshal(b, v)
 	if err == nil || json.Valid(b) {
 		return err

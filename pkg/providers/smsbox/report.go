@@ -5,20 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/providers/httpapi"
 )
 
-// Names under which a report may have its fields. Error 116 and a sample script
+// Names under which a report may have its fields, in any case. Error 116 and a sample script
 // hint at a callback with a reference or request id; nothing says more.
 var (
-	idFields     = []string{"message_id", "request_id", "reference"}
+	idFields     = []string{"message_id", "request_id", "reference", "reference_id"}
 	numberFields = []string{"dest_addr", "phone"}
 	statusFields = []string{"status"}
-	timeFields   = []string{"time", "timestamp", "timeUTC"}
+	timeFields   = []string{"time", "timestamp", "timeutc"}
 )
 
 // VerifyReport implements providers.Reporter. A callback proves nothing by
@@ -29,22 +28,16 @@ func (p *provider) VerifyReport(*providers.Callback) error { return nil }
 func (p *provider) SelfVerifying() bool { return false }
 
 // ParseReports reads a report as JSON (one object, or an array of them) or as a
-// form, whatever its Content-Type says; of a GET, the query.
+// form, whatever its Content-Type says; without a body, the query.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
-	body := bytes.TrimSpace(cb.Body)
+	body := httpapi.Document(cb.Body)
 	switch {
-	case len(body) == 0:
-		return one(formFields(cb.Query))
-	case body[0] == '{':
+	case bytes.HasPrefix(body, []byte("{")):
 		return one(jsonFields(body))
-	case body[0] == '[':
+	case bytes.HasPrefix(body, []byte("[")):
 		return several(body)
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, errors.New("smsbox: report is neither JSON nor a form")
-	}
-	return one(formFields(form))
+	return one(formFields(cb))
 }
 
 func several(body []byte) ([]providers.Report, error) {
@@ -97,20 +90,20 @@ func jsonFields(body []byte) (map[string]string, error) {
 	for name, v := range raw {
 		var s httpapi.Scalar
 		if json.Unmarshal(v, &s) == nil {
-			fields[name] = string(s)
+			fields[strings.ToLower(name)] = string(s)
 		}
 	}
 	return fields, nil
 }
 
-// formFields refuses a field given twice: one says delivered, the other not.
-func formFields(form url.Values) (map[string]string, error) {
+func formFields(cb *providers.Callback) (map[string]string, error) {
+	form, err := httpapi.Form(cb)
+	if err != nil {
+		return nil, errors.New("smsbox: report is neither JSON nor a form that says one thing")
+	}
 	fields := make(map[string]string, len(form))
-	for name, values := range form {
-		if len(values) != 1 {
-			return nil, errors.New("smsbox: report with a repeated field")
-		}
-		fields[name] = values[0]
+	for name, v := range form {
+		fields[strings.ToLower(name)] = v
 	}
 	return fields, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 		return nil, err
 	}
 	a, readable := readAnswer(resp.Body)
-	if !readable || !a.success(resp.Status) {
+	if !readable || !a.taken(resp.Status) {
 		return nil, p.failure(resp, a, len(b.Messages), named)
 	}
 	results := make([]providers.Result, len(b.Messages))
@@ -124,11 +125,11 @@ func alone(err error, n int) error {
 
 // answer is every JSON object that the API answers with.
 type answer struct {
-	Status  httpapi.Scalar  `json:"status"` // true, also beside codes that are errors
+	Status  httpapi.Truth   `json:"status"` // true, also beside codes that are errors
 	Code    httpapi.Scalar  `json:"code"`
-	Message string          `json:"message"`
+	Message httpapi.Words   `json:"message"`
 	Data    json.RawMessage `json:"data"`
-	Error   string          `json:"error"` // instead of all others
+	Error   httpapi.Words   `json:"error"` // instead of all others
 }
 
 // readAnswer reads an answer. One with its code inside of data ({"data":
@@ -147,25 +148,43 @@ func readAnswer(body []byte) (answer, bool) {
 			return inner, true
 		}
 	}
-	return a, a.Code != "" || a.Error != ""
+	return a, a.readable()
 }
 
+func (a *answer) readable() bool { return a.Code != "" || a.Error != "" || a.Status.True }
+
+// success goes by the code. Where there is none a status that is true is enough,
+// though not for a send, whose answer then must have an id.
 func (a *answer) success(status int) bool {
-	return status/100 == 2 && a.Code == success && a.Status != "false"
+	return status/100 == 2 && (a.Code == success && (a.Status.True || !a.Status.Known) || a.Code == "" && a.Error == "" && a.Status.True)
+}
+
+func (a *answer) taken(status int) bool {
+	return a.success(status) && (a.Code == success || a.messageID() != "")
 }
 
 // messageID returns the id of "message_id:sms-…", or "" (taken, unnamed).
 func (a *answer) messageID() string {
-	var data string
+	var data httpapi.Words
 	if err := json.Unmarshal(a.Data, &data); err != nil {
 		return ""
 	}
-	return messageID(data)
+	var objects httpapi.List[struct {
+		ID httpapi.Scalar `json:"message_id"`
+	}]
+	if err := json.Unmarshal(a.Data, &objects); err == nil && len(objects) == 1 {
+		data = httpapi.Words(objects[0].ID)
+	}
+	return messageID(string(data))
 }
+
+// idForm is what an id may be: "[]", which other answers have for data, is none,
+// and neither is a sentence.
+var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 func messageID(s string) string {
 	s = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(s), "message_id:"))
-	if len(s) > 128 {
+	if !idForm.MatchString(s) {
 		return ""
 	}
 	return s
@@ -175,7 +194,7 @@ func messageID(s string) string {
 // messages.
 func (p *provider) failure(resp *httpapi.Response, a answer, n int, named bool) *providers.Error {
 	e := p.classify(resp, a)
-	e.Status, e.Code, e.Detail = resp.Status, httpapi.Word(string(a.Code)), httpapi.Trim(a.Message+a.Error)
+	e.Status, e.Code, e.Detail = resp.Status, httpapi.Word(string(a.Code)), httpapi.Trim(string(a.Message+a.Error))
 	if m, known := meanings[e.Code]; known && m.class == e.Class {
 		e.Need = m.need
 		e.Bisect = m.scope == ofMessage || m.scope == ofText && named
@@ -224,10 +243,10 @@ func (p *provider) Balance(ctx context.Context, start func() error) (string, err
 	if !readable || !a.success(resp.Status) {
 		return "", p.failure(resp, a, 1, false)
 	}
-	var data []struct {
+	var data httpapi.List[struct {
 		Money httpapi.Scalar `json:"balance_money"`
-	}
-	if err := decode(a.Data, &data); err != nil || len(data) == 0 || data[0].Money == "" {
+	}]
+	if err := json.Unmarshal(a.Data, &data); err != nil || len(data) == 0 || data[0].Money == "" {
 		return "", &providers.Error{Class: providers.Uncertain, Status: resp.Status, Err: httpapi.ErrUnreadable}
 	}
 	return string(data[0].Money), nil

@@ -63,11 +63,14 @@ func readXML(body []byte) (answer, bool) {
 			fields[open] = said
 		}
 	}
-	a := answer{Status: httpapi.Scalar(fields["status"]), Code: httpapi.Scalar(fields["code"]), Message: fields["message"], Error: fields["error"]}
+	a := answer{
+		Status: httpapi.TruthOf(fields["status"]), Code: httpapi.Scalar(fields["code"]),
+		Message: httpapi.Words(fields["message"]), Error: httpapi.Words(fields["error"]),
+	}
 	data := fields["data"]
 	if data == "" {
 		data = fields["message_id"]
 	}
 	a.Data, _ = json.Marshal(data) // a string
-	return a, a.Code != "" || a.Error != ""
+	return a, a.readable()
 }
