@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/config"
@@ -70,9 +71,12 @@ func (b *balance) ask(ctx context.Context) {
 	missed := err != nil
 	if !missed {
 		var text string
-		text, err = b.gateway.Balance(asking, func() error {
-			err := start()
-			missed = err != nil
+		err = survive(func() (err error) {
+			text, err = b.gateway.Balance(asking, func() error {
+				err := start()
+				missed = err != nil
+				return err
+			})
 			return err
 		})
 		if err == nil {
@@ -91,4 +95,15 @@ func (b *balance) ask(ctx context.Context) {
 		b.k.log.Info("balance not known", "account", b.account, "error", err)
 	}
 	_ = b.k.redis.Expire(ctx, turnKey(b.account), next).Err() // without it the turn ends by itself
+}
+
+// survive calls do and makes an error of a panic: an adapter that falls over an
+// answer must not end a program that serves other accounts.
+func survive(do func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil { // its words may quote the answer
+			err = fmt.Errorf("the adapter failed on the answer: panic of %T", v)
+		}
+	}()
+	return do()
 }

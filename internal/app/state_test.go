@@ -100,13 +100,16 @@ func TestStatesOfTheDeadAreRemoved(t *testing.T) {
 type purse struct {
 	err   error
 	asked int
+	falls bool
 }
 
 func (p *purse) Balance(_ context.Context, start func() error) (string, error) {
 	if err := start(); err != nil {
 		return "", err
 	}
-	p.asked++
+	if p.asked++; p.falls {
+		panic("over 12345678.00")
+	}
 	return "12345678.00 GBP", p.err
 }
 
@@ -147,6 +150,9 @@ func TestBalanceIsAskedForOnceAMinuteThroughASlot(t *testing.T) {
 	if !b.turn(t.Context()) {
 		t.Error("no second turn after a minute")
 	}
+	gateway.falls = true
+	b.ask(t.Context()) // an adapter's bug is no reason to stop taking reports
+	gateway.falls = false
 	gateway.err = &providers.Error{Class: providers.Misconfigured, Err: errors.New("no")}
 	b.ask(t.Context())
 	m.FastForward(2 * balanceEvery)

@@ -61,7 +61,11 @@ func (h *webhooks) run(ctx context.Context) error {
 func (h *webhooks) look(ctx context.Context) (soon bool) {
 	looking, cancel := context.WithTimeout(ctx, webhooksWait)
 	defer cancel()
-	changed, err := h.gateway.Subscribe(looking, h.url, h.slot)
+	changed := ""
+	err := survive(func() (err error) {
+		changed, err = h.gateway.Subscribe(looking, h.url, h.slot)
+		return err
+	})
 	if err != nil {
 		var e *providers.Error
 		soon = !errors.As(err, &e) || e.Class == providers.Unavailable

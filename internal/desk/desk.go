@@ -110,7 +110,8 @@ func (a *Account) runFor(ctx context.Context, q request) reply {
 	return r
 }
 
-func (a *Account) run(ctx context.Context, q request) reply {
+// run survives an adapter that does not: the collector serves other accounts too.
+func (a *Account) run(ctx context.Context, q request) (r reply) {
 	all := a.Desk.Operations()
 	i := slices.IndexFunc(all, func(o providers.Operation) bool { return o.Name == q.Operation })
 	if i < 0 {
@@ -120,6 +121,11 @@ func (a *Account) run(ctx context.Context, q request) reply {
 		return reply{Problem: p}
 	}
 	refused := false
+	defer func() {
+		if p := recover(); p != nil { // its words may quote a message
+			r = reply{Problem: &Problem{Class: providers.Uncertain.String(), Detail: "the adapter failed: it may have been done"}}
+		}
+	}()
 	shown, err := all[i].Do(ctx, q.Args, func(ctx context.Context) (func() error, error) {
 		start, err := a.Slot(ctx)
 		refused = err != nil

@@ -35,6 +35,7 @@ func operations() table {
 		{Name: "long", Do: func(context.Context, map[string]string, providers.Slot) (any, error) {
 			return strings.Repeat("x", 2<<20), nil
 		}},
+		{Name: "fall", Do: func(context.Context, map[string]string, providers.Slot) (any, error) { panic("over +254712345678") }},
 		{Name: "odd", Do: func(context.Context, map[string]string, providers.Slot) (any, error) { return func() {}, nil }},
 	}
 }
@@ -93,6 +94,7 @@ func TestDesk(t *testing.T) {
 		{"fly", nil, "unknown_operation "},
 		{"refuse", nil, "misconfigured 120"},
 		{"odd", nil, "uncertain "},
+		{"fall", nil, "uncertain "},
 		{"long", nil, "too_long "},
 	} {
 		if _, problem := ask(c.operation, c.args); problem != c.want {

@@ -196,7 +196,7 @@ func parseReports(r providers.Reporter, cb *providers.Callback) (reports []provi
 	return r.ParseReports(cb)
 }
 
-var errPanic = errors.New("the parser of this gateway's reports failed on it")
+var errPanic = errors.New("the parser of what this gateway says failed on it")
 
 // release acks a callback all of whose reports are done with, gives it back if
 // one is early, and parks it if one fits no message yet.

@@ -164,3 +164,49 @@ func TestLookUpSaysTheChannel(t *testing.T) {
 		t.Errorf("channel %q", got)
 	}
 }
+
+// fragile is a gateway whose adapter falls over its first answer.
+type fragile struct {
+	poller
+	fell bool
+}
+
+func (f *fragile) Find(ctx context.Context, q *providers.Query, start func() error) (providers.Found, error) {
+	f.mu.Lock()
+	fell := f.fell
+	f.fell = true
+	f.mu.Unlock()
+	if !fell {
+		panic("an adapter's bug, met at " + number(1))
+	}
+	return f.poller.Find(ctx, q, start)
+}
+
+func TestPanicOverALookUpIsAFailedOne(t *testing.T) {
+	t.Parallel()
+	gw := &fragile{poller: poller{gateway: gateway{polls: map[string]pollAnswer{"p1": {[]providers.Report{delivered(providers.Report{To: number(1)})}, true}}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{Every: time.Second}})
+	in := w.intend(w.queue("E", number(1)))
+	w.outcome(in, 1, idempotency.Closed, submitted("p1"))
+	w.wantTold("submitted E-0", "delivered E-0")
+	if strings.Contains(w.logs.String(), number(1)) {
+		t.Errorf("logged %s", w.logs)
+	}
+}
+
+func TestLookUpWaitsForWhatALaggingServerHasNotYet(t *testing.T) {
+	t.Parallel()
+	gw := &poller{gateway: gateway{polls: map[string]pollAnswer{"p1": {[]providers.Report{delivered(providers.Report{To: number(1)})}, true}}}}
+	w := start(t, setup{provider: gw, poll: dlr.Poll{Every: time.Second}})
+	// The intent names a place in the queue that nothing is stored at yet.
+	next := w.queue("other", number(2))
+	next.Seq++
+	in := w.intend(next)
+	w.append(w.record(in, 1, idempotency.Closed, &journal.OutcomeDetail{Time: time.Now().UTC(), Default: submitted("p1")}))
+	w.until(func() bool {
+		waiting, unsettled, err := w.bus.Backlog(context.Background(), bus.JournalStream, "poll-"+account)
+		return err == nil && waiting == 0 && unsettled == 1
+	})
+	w.queue("E", number(1))
+	w.wantTold("submitted E-0", "delivered E-0")
+}

@@ -112,13 +112,16 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 	}
 	again = max(every, age/2)
 	b, err := c.batches.get(ctx, a.Name, r.Intent)
-	if errors.Is(err, bus.ErrNotFound) {
-		return 0, nil
+	if errors.Is(err, bus.ErrNotFound) { // a server that lags may have it yet
+		return again, nil
 	}
 	if err != nil {
 		return again, err
 	}
 	if q.Messages, q.Size, q.Sent = c.open(b), len(b.members), b.at; len(q.Messages) == 0 {
+		if !b.whole {
+			return again, nil
+		}
 		return 0, nil
 	}
 	for all := true; ; {
@@ -149,7 +152,7 @@ func (c *Collector) lookUp(ctx context.Context, a *account, m *bus.Msg) (again t
 // request can leave is given up for the next, a few times.
 func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.Found, err error) {
 	if a.Limiter == nil {
-		return a.finder.Find(ctx, q, nil)
+		return a.find(ctx, q, nil)
 	}
 	for range 5 {
 		start, serr := a.Limiter.Slot(ctx)
@@ -157,7 +160,7 @@ func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.
 			return found, fmt.Errorf("%w: %w", errNoSlot, serr)
 		}
 		missed := false
-		found, err = a.finder.Find(ctx, q, func() error {
+		found, err = a.find(ctx, q, func() error {
 			err := start()
 			missed = err != nil
 			return err
@@ -167,6 +170,17 @@ func (a *account) ask(ctx context.Context, q *providers.Query) (found providers.
 		}
 	}
 	return found, fmt.Errorf("%w: %w", errNoSlot, err)
+}
+
+// find survives an adapter that does not: the outcome comes again, and would end
+// one collector after the other.
+func (a *account) find(ctx context.Context, q *providers.Query, start func() error) (found providers.Found, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			found, err = providers.Found{}, errPanic
+		}
+	}()
+	return a.finder.Find(ctx, q, start)
 }
 
 // learn settles what a page tells. It reports whether all of it is done with.

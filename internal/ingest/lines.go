@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -88,18 +91,18 @@ func (in *Ingest) takeChunk(ctx context.Context, s submission, c *chunk) {
 	under := make([]*begun, len(c.lines))
 	for i := range c.lines {
 		l := &c.lines[i]
-		one, err := s.line(l)
+		one, err := survive(in.log, func() (submission, error) { return s.line(l) })
 		switch {
 		case err != nil:
 			l.end(nil, err, s)
 		case one.key != "" || one.dryRun:
 			keyed.Go(func() {
-				rec, err := in.submit(ctx, one)
+				rec, err := survive(in.log, func() (*receipt, error) { return in.submit(ctx, one) })
 				in.countRefused(one, rec, err)
 				l.end(rec, err, s)
 			})
 		default:
-			if under[i], err = in.begin(ctx, one); err != nil {
+			if under[i], err = survive(in.log, func() (*begun, error) { return in.begin(ctx, one) }); err != nil {
 				under[i] = nil
 				in.countRefused(one, nil, err)
 				l.end(nil, err, s)
@@ -120,6 +123,19 @@ func (in *Ingest) takeChunk(ctx context.Context, s submission, c *chunk) {
 		in.count(account, envelope.Accepted, n)
 	}
 	keyed.Wait()
+}
+
+// survive calls do and makes an error of a panic. Nobody above a chunk's goroutine
+// would: a line that an adapter's check falls over would end the process, for all
+// tenants, each time that its client tries again.
+func survive[T any](log *slog.Logger, do func() (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil { // its words may quote the line
+			log.Error("line panicked", "kind", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("ingest: panic of %T", p)
+		}
+	}()
+	return do()
 }
 
 // tally counts what was accepted for accounts.

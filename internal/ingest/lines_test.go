@@ -172,3 +172,25 @@ func TestLinesKeys(t *testing.T) {
 		t.Errorf("a line's own key: %s", a.body)
 	}
 }
+
+func TestPanicOverALineEndsItsRequestOnly(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	bad := `{"to":"+12025550123","from":"ACME","text":"panic"}`
+	for _, path := range []string{"/v1/messages", "/v1/messages?dry_run=true"} {
+		for _, key := range []string{"", "k-1"} {
+			header := []string{"Content-Type", ndjson}
+			if key != "" {
+				header = append(header, "Idempotency-Key", key)
+			}
+			a := r.do("k-acme", http.MethodPost, path, bad, header...)
+			if a.status != http.StatusInternalServerError || strings.Contains(a.body, "+1202") {
+				t.Errorf("%s with key %q: %d %s", path, key, a.status, a.body)
+			}
+		}
+	}
+	if strings.Contains(r.logs.String(), "+1202") || !strings.Contains(r.logs.String(), "panic") {
+		t.Errorf("logged %s", r.logs)
+	}
+	r.accepted(one)
+}
