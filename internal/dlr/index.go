@@ -1,8 +1,10 @@
 package dlr
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +32,10 @@ type index struct {
 	before    aged       // number and intent -> the one before
 }
 
+// intentAt is small, as an account may have millions of them.
 type intentAt struct {
 	seq uint64
-	at  time.Time
+	at  int64 // Unix nanoseconds
 }
 
 func newIndex(account string) *index {
@@ -48,8 +51,8 @@ func (x *index) watch(seq uint64, at time.Time, r *idempotency.Record, _ *idempo
 	defer x.mu.Unlock()
 	switch r.Kind {
 	case idempotency.Intent:
-		x.intents = append(x.intents, intentAt{seq, at})
-		for at.Sub(x.intents[0].at) > Keep {
+		x.intents = append(x.intents, intentAt{seq, at.UnixNano()})
+		for at.UnixNano()-x.intents[0].at > int64(Keep) {
 			x.intents = x.intents[1:]
 		}
 	case idempotency.Outcome:
@@ -80,24 +83,24 @@ const settling = time.Minute
 // withNumber returns the intents that have a message to number, newest first.
 // numbers reads back those of an intent and says whether it found them all; the
 // first call may take long.
-func (x *index) withNumber(ctx context.Context, number string, numbers func(context.Context, uint64) (list []string, whole bool, err error)) ([]uint64, error) {
+func (x *index) withNumber(ctx context.Context, number string, now time.Time, numbers func(context.Context, uint64) (list []string, whole bool, err error)) ([]uint64, error) {
 	x.numbering.Lock()
 	defer x.numbering.Unlock()
-	todo := x.unnumbered()
-	for _, in := range todo {
+	for _, in := range x.unnumbered() {
 		list, whole, err := numbers(ctx, in.seq)
 		if err != nil {
 			return nil, err
 		}
-		if !whole && todo[len(todo)-1].at.Sub(in.at) < settling {
+		at := time.Unix(0, in.at)
+		if !whole && now.Sub(at) < settling {
 			break // the next call finds it, or by then it is gone for good
 		}
 		for _, n := range list {
 			h := maphash.String(x.seed, n)
 			if last, ok := x.newest.get(h); ok && last != in.seq {
-				x.before.put(x.link(h, in.seq), last, in.at)
+				x.before.put(x.link(h, in.seq), last, at)
 			}
-			x.newest.put(h, in.seq, in.at)
+			x.newest.put(h, in.seq, at)
 		}
 		x.numbered = in.seq
 	}
@@ -112,12 +115,8 @@ func (x *index) withNumber(ctx context.Context, number string, numbers func(cont
 func (x *index) unnumbered() []intentAt {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i, in := range x.intents {
-		if in.seq > x.numbered {
-			return x.intents[i:]
-		}
-	}
-	return nil
+	i, _ := slices.BinarySearchFunc(x.intents, x.numbered+1, func(in intentAt, seq uint64) int { return cmp.Compare(in.seq, seq) })
+	return x.intents[i:]
 }
 
 func (x *index) link(number, seq uint64) uint64 {

@@ -168,7 +168,7 @@ func (b *batch) missing() Class {
 // message to it that waits for a report, else, for repetitions and corrections,
 // to the only one there is.
 func (c *Collector) findByNumber(ctx context.Context, a *account, it *item) error {
-	seqs, err := a.index.withNumber(ctx, it.report.To, func(ctx context.Context, seq uint64) ([]string, bool, error) {
+	seqs, err := a.index.withNumber(ctx, it.report.To, c.o.Now(), func(ctx context.Context, seq uint64) ([]string, bool, error) {
 		return c.numbers(ctx, a, seq)
 	})
 	if err != nil {
