@@ -93,12 +93,13 @@ func EventID(parts ...string) string {
 func Tell(ctx context.Context, b *bus.Bus, events []envelope.Event) error {
 	pending := make([]bus.Pending, 0, len(events))
 	for i := range events {
-		e := &events[i]
-		p, err := b.PublishAsync(bus.Out{Subject: bus.EventSubject(e.Tenant, string(e.Status)), Data: envelope.AppendEvent(nil, e), MsgID: e.ID})
-		if err != nil {
-			return err
+		for _, o := range outs(nil, &events[i], int(b.MaxPayload())-roomInEvent) {
+			p, err := b.PublishAsync(o)
+			if err != nil {
+				return err
+			}
+			pending = append(pending, p)
 		}
-		pending = append(pending, p)
 	}
 	for _, p := range pending {
 		if _, err := p.Wait(ctx); err != nil {
@@ -106,6 +107,27 @@ func Tell(ctx context.Context, b *bus.Bus, events []envelope.Event) error {
 		}
 	}
 	return nil
+}
+
+// roomInEvent is left beside an event in the server's limit, for headers.
+const roomInEvent = 4 << 10
+
+// outs appends an event as it is published: in halves where it is larger than the
+// server takes. A thousand long references are more than the megabyte that servers
+// take unless told otherwise, and what is never taken would stop what comes after
+// it for ever. limit is not positive while no server has told its own.
+func outs(list []bus.Out, e *envelope.Event, limit int) []bus.Out {
+	data := envelope.AppendEvent(nil, e)
+	if limit <= 0 || len(data) <= limit || len(e.Messages) < 2 {
+		return append(list, bus.Out{Subject: bus.EventSubject(e.Tenant, string(e.Status)), Data: data, MsgID: e.ID})
+	}
+	middle := len(e.Messages) / 2
+	for i, messages := range [][]envelope.EventMessage{e.Messages[:middle], e.Messages[middle:]} {
+		half := *e
+		half.ID, half.Messages = EventID("half", e.ID, strconv.Itoa(i)), messages
+		list = outs(list, &half, limit)
+	}
+	return list
 }
 
 // ClosedEvents are the events of messages that were closed without an attempt

@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type Options struct {
 	// SyncEvery is how often files are flushed without Sync; 0: the server's own
 	// default, two minutes.
 	SyncEvery time.Duration
+	// MaxPayload is the most bytes of one message; 0: 8 MiB.
+	MaxPayload int32
 }
 
 // Server is a running NATS server. It is also what bus.Options.InProcess takes.
@@ -36,7 +39,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	opts := &server.Options{
 		ServerName: "tuma", JetStream: true, StoreDir: o.StoreDir, SyncAlways: o.Sync, SyncInterval: o.SyncEvery,
-		NoSigs: true, NoLog: true, DontListen: true, JetStreamMaxStore: 1 << 40, MaxPayload: 8 << 20,
+		NoSigs: true, NoLog: true, DontListen: true, JetStreamMaxStore: 1 << 40, MaxPayload: cmp.Or(o.MaxPayload, 8<<20),
 	}
 	if o.Listen != "" {
 		host, port, err := listenAddress(ctx, o.Listen)
