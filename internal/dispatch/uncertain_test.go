@@ -1,10 +1,13 @@
 package dispatch_test
 
 import (
+	"encoding/json"
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dispatch"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -53,4 +56,63 @@ func TestUncertainIsCountedAndBounded(t *testing.T) {
 	mu.Unlock()
 	p.write(idempotency.Record{Kind: idempotency.Close, Reason: journal.Reported, Spans: p.of(0, 2)})
 	r.until("two are settled", is(5))
+}
+
+func TestUncertainIsHeldForAnOperator(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	g.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return nil, &providers.Error{Class: providers.Uncertain, Err: errors.New("reset")}
+	}
+	r.queue(r.piece("e", 0, 3))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("uncertain and dead", func() bool { return r.count(envelope.Uncertain) == 3 && len(r.dead) == 1 })
+	if d := r.dead[0]; d.Reason != envelope.DeadUncertain || len(d.Piece.Messages) != 3 {
+		t.Errorf("dead letter = %+v", d)
+	}
+	eachOnce(t, g, 3)
+}
+
+func TestUncertainHighPriorityIsRetriedOnce(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	g.answer = func(*providers.Batch) ([]providers.Result, error) {
+		return nil, &providers.Error{Class: providers.Uncertain, Err: errors.New("reset")}
+	}
+	r.queue(r.piece("e", 0, 1, func(p *envelope.Piece) { p.Priority = envelope.High }))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("held after the second try", func() bool { return len(r.dead) == 1 })
+	if n := g.times()[number(0)]; n != 2 {
+		t.Errorf("sent %d times, want 2", n)
+	}
+}
+
+func TestDeadOwnersMessagesBecomeUncertain(t *testing.T) {
+	r := newRig(t, "a")
+	p := r.piece("e", 0, 4)
+	r.queue(p)
+	epoch, err := r.bus.Epoch(t.Context(), bus.QueueStream("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := idempotency.Record{
+		Kind: idempotency.Intent, Account: "a", Owner: "dead", LeaseMillis: 300,
+		Spans: []idempotency.Span{{Stream: bus.QueueStream("a"), Epoch: epoch, Seq: 1, First: 1, End: 3}},
+	}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.bus.Publish(t.Context(), bus.Out{Subject: bus.JournalSubject("intent", "a"), Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	g := newGateway(10)
+	r.dispatcher("d1", r.account("a", g))
+	r.until("two sent, two uncertain", func() bool {
+		return r.count(envelope.Submitted) == 2 && r.count(envelope.Uncertain) == 2 && len(r.dead) > 0
+	})
+	eachOnce(t, g, 2)
+	if g.times()[number(1)]+g.times()[number(2)] != 0 {
+		t.Error("a message that a dead process may have sent was sent again")
+	}
 }
