@@ -2,7 +2,9 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -87,8 +89,12 @@ func (f *fleet) startNATS(r *rig.Rig) {
 		routes = append(routes, "nats://"+clusterAt[i])
 	}
 	f.NATS = strings.Join(f.natsAt, ",")
+	stores := f.Dir
+	if *disk != "" {
+		stores = *disk
+	}
 	for i, at := range f.natsAt {
-		n := rig.NATS{Dir: f.Dir, Addr: at, Room: fmt.Sprint(chaosRoom), Name: fmt.Sprint("n", i+1)}
+		n := rig.NATS{Dir: stores, Addr: at, Room: fmt.Sprint(chaosRoom), Name: fmt.Sprint("n", i+1)}
 		if *nodes > 1 { // not told to clients: they would go around their proxies
 			n.More = []string{fmt.Sprintf("cluster { name: chaos, listen: %q, no_advertise: true, routes: [%s] }", clusterAt[i], strings.Join(routes, ", "))}
 		}
@@ -232,6 +238,21 @@ func (f *fleet) fill() func() {
 			return err == nil || strings.Contains(err.Error(), "not found"), fmt.Sprint(err)
 		})
 	}
+}
+
+// fillDisk leaves nothing of the disk that NATS keeps its streams on; it returns
+// how to give it back.
+func (f *fleet) fillDisk() (undo func(), err error) {
+	file, err := os.Create(filepath.Join(*disk, "filler"))
+	if err != nil {
+		return nil, err
+	}
+	for chunk := make([]byte, 1<<20); len(chunk) > 0; chunk = chunk[:len(chunk)/2] {
+		for err = nil; err == nil; {
+			_, err = file.Write(chunk)
+		}
+	}
+	return func() { _ = os.Remove(file.Name()) }, errors.Join(file.Close())
 }
 
 // revive ends whatever is done to a member that has ended or will.

@@ -21,6 +21,7 @@ var (
 	duration = flag.Duration("duration", 12*time.Second, "how long the nemesis is at work")
 	seed     = flag.Uint64("seed", 0, "of the nemesis; 0: a new one")
 	only     = flag.String("only", "", "the nemesis does only these, by name (\"NATS full,ingest killed\")")
+	disk     = flag.String("disk", "", "a small file system that NATS keeps its streams on, for the deed \"disk full\"")
 	nodes    = flag.Int("nodes", 1, "of NATS: 1, or 3 with replicas 3")
 	rate     = flag.Int("rate", 60, "submissions a second")
 	full     = flag.Bool("full", false, "every row of the table of crashes, and all mutations")

@@ -70,6 +70,9 @@ func deeds() []deed {
 // work harms until the end, then undoes everything.
 func (n *nemesis) work(t *testing.T, until time.Time) {
 	all, sum := deeds(), 0
+	if *disk != "" {
+		all = append(all, deed{"disk full", 2, (*nemesis).diskFull, time.Second, 5 * time.Second})
+	}
 	if *only != "" {
 		names := strings.Split(*only, ",")
 		all = slices.DeleteFunc(all, func(d deed) bool { return !slices.Contains(names, d.name) })
@@ -226,6 +229,26 @@ func (n *nemesis) full() func() {
 	return func() {
 		if empty != nil {
 			empty()
+		}
+		delete(n.busy, "nats")
+	}
+}
+
+// diskFull takes the disk from under NATS. A server that could not write needs a
+// restart, once there is room.
+func (n *nemesis) diskFull() func() {
+	if !n.claim("nats") {
+		return nil
+	}
+	empty, err := n.f.fillDisk()
+	if err != nil {
+		n.f.t.Error(err)
+	}
+	return func() {
+		empty()
+		for i := range n.f.natsUp {
+			rig.Stop(n.f.natsUp[i], syscall.SIGTERM)
+			n.f.natsUp[i] = n.f.Rig.StartNATS(n.f.t, n.f.natsConf[i])
 		}
 		delete(n.busy, "nats")
 	}
