@@ -25,12 +25,6 @@ var errNotCounted = errors.New("not counted")
 // came: it is asked for anew.
 var errUrgent = errors.New("urgent")
 
-// Why an account is blocked that gets no slots, or may write no intents.
-const (
-	noRedis = "redis"
-	noRoom  = "journal"
-)
-
 // lead is how long before its slot a batch is chosen: the time an intent needs.
 const lead = 15 * time.Millisecond
 
@@ -60,10 +54,11 @@ type account struct {
 	blockedWhy   string
 	blockedSince time.Time
 	blockedUntil time.Time
-	failures     int  // requests in a row that were surely not sent, for the back-off
-	ramp         int  // most messages of a request after trouble; 0: no bound
-	ceiling      int  // most messages that a counted limit's window takes; 0: no bound
-	ill          bool // what was told to the others and not taken back
+	failing      time.Time // since when its gateway is to blame for it, tries in between included; zero: it is not
+	failures     int       // requests in a row that were surely not sent, for the back-off
+	ramp         int       // most messages of a request after trouble; 0: no bound
+	ceiling      int       // most messages that a counted limit's window takes; 0: no bound
+	ill          bool      // what was told to the others and not taken back
 	search       *search
 	requests     int       // since measured
 	slotUse      float64   // as last told
@@ -110,7 +105,7 @@ func (a *account) run(take, work context.Context) error {
 	over()
 	parts.Wait()
 	for _, l := range a.lanes {
-		l.handBack()
+		l.handBack(anyPiece)
 	}
 	return nil
 }
@@ -271,20 +266,6 @@ func (a *account) readyIn(highOnly *bool) time.Duration {
 	return wait
 }
 
-// block keeps the account from sending until a time, and remembers since when
-// it has been blocked without a success or a gap in between.
-func (a *account) block(why string, until time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := a.d.Now()
-	if a.blockedSince.IsZero() || now.After(a.blockedUntil.Add(time.Second)) {
-		a.blockedSince = now // a gap without any block ends what was before
-	}
-	if until.After(a.blockedUntil) {
-		a.blockedWhy, a.blockedUntil = why, until
-	}
-}
-
 // refusal is the reason for which a gateway refuses the account as such, whatever
 // it is sent; empty: it does not. A day's allowance that is used up comes as a 429
 // and is no pacing: the account is ill until tomorrow, and others may carry what
@@ -332,7 +313,7 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 		a.failures++
 		backoff := min(time.Second<<min(a.failures-1, 9), 5*time.Minute)
 		a.mu.Unlock()
-		a.block("unavailable", now.Add(max(wait, backoff/2+rand.N(backoff/2))))
+		a.block(unreachable, now.Add(max(wait, backoff/2+rand.N(backoff/2))))
 	}
 	a.d.Observer.Mode(a.o.Name, "account", refused != "")
 	a.mu.Lock()
@@ -348,7 +329,7 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 			a.ill = false
 			a.found(journal.Well, 0)
 		}
-		a.failures, a.blockedSince = 0, time.Time{}
+		a.failures, a.blockedSince, a.failing = 0, time.Time{}, time.Time{}
 		if a.ramp *= 4; a.ramp >= a.o.BatchSize {
 			a.ramp = 0
 		}
@@ -359,16 +340,6 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	if e != nil {
 		a.lastError = e.Error()
 	}
-}
-
-// stuck says since when nothing could be sent; zero: it is not stuck.
-func (a *account) stuck() (since time.Time, why string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.blockedSince.IsZero() || a.d.Now().After(a.blockedUntil.Add(time.Second)) {
-		return time.Time{}, ""
-	}
-	return a.blockedSince, a.blockedWhy
 }
 
 func (a *account) signal() {

@@ -87,6 +87,10 @@ type Options struct {
 	// AckWait is how long a dead dispatcher's messages wait before others see
 	// them; urgent ones wait 4 s at most. Default 15 s.
 	AckWait time.Duration
+	// MoveAfter is how long queued messages wait for an account that its gateway
+	// fails before they go to the next one of their route; urgent ones wait 2 s at
+	// most. Default 5 min.
+	MoveAfter time.Duration
 	// SweepEvery is how often lanes that do not move are looked through for what
 	// has expired. Default 30 s.
 	SweepEvery time.Duration
@@ -111,6 +115,9 @@ func New(o Options) *Dispatcher {
 	}
 	if o.AckWait == 0 {
 		o.AckWait = 15 * time.Second
+	}
+	if o.MoveAfter == 0 {
+		o.MoveAfter = 5 * time.Minute
 	}
 	if o.SweepEvery == 0 {
 		o.SweepEvery = 30 * time.Second

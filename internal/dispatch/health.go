@@ -70,8 +70,8 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 // unblock ends a block that somebody else's finding had caused.
 func (a *account) unblock() {
 	a.mu.Lock()
-	if a.blockedWhy == journal.IllBreaker || journal.Refused(a.blockedWhy) {
-		a.blockedUntil, a.blockedSince = time.Time{}, time.Time{}
+	if blames(a.blockedWhy) && a.blockedWhy != unreachable {
+		a.blockedUntil, a.blockedSince, a.failing = time.Time{}, time.Time{}, time.Time{}
 	}
 	a.mu.Unlock()
 	a.signal()

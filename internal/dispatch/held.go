@@ -23,7 +23,7 @@ type held struct {
 	place   int  // in lane.held
 	left    int  // messages that this process still has to deal with
 	flying  int  // of these, in a request
-	crowded bool // the queue that some messages are to go to is full
+	crowded bool // some messages are to go elsewhere, and there is no room or no elsewhere
 	foreign bool // some messages are someone else's right now: hand it back at the end
 }
 
@@ -98,10 +98,13 @@ func (a *account) settle(h *held) {
 }
 
 // away is how long a piece that is handed back stays away: longer each time if it
-// was to go into a queue that is full.
+// cannot go where it should. What is urgent looks again soon.
 func (h *held) away() time.Duration {
-	if !h.crowded {
+	switch {
+	case !h.crowded:
 		return time.Second
+	case h.p.Priority == envelope.High:
+		return min(time.Second<<min(h.msg.Delivered, 6), urgentAckWait)
 	}
 	return min(time.Second<<min(h.msg.Delivered, 6), time.Minute)
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
-	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -116,9 +115,9 @@ func (l *lane) patience(why string) time.Duration {
 // to the next one of their route.
 func (l *lane) moveAfter() time.Duration {
 	if l.priority == envelope.High {
-		return 1800 * time.Millisecond // with finding it out, and the way, 2 s
+		return min(1800*time.Millisecond, l.a.d.MoveAfter) // with finding it out, and the way, 2 s
 	}
-	return 5 * time.Minute
+	return l.a.d.MoveAfter
 }
 
 // run reads the lane until take is done. While the account is stuck it hands
@@ -132,14 +131,14 @@ func (l *lane) run(take, work context.Context) {
 			l.a.d.Log.Warn("lane interrupted", "account", l.a.o.Name, "priority", string(l.priority), "tenant", l.tenant, "error", err)
 			sleep(take, 250*time.Millisecond)
 		}
-		l.handBack()
+		l.handBack(anyPiece)
 	}
 }
 
 // waitOpen blocks while the account is stuck and nothing may move yet.
 func (l *lane) waitOpen(ctx context.Context) bool {
 	for {
-		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving(since, why) || l.a.d.Now().Sub(since) < l.patience(why)) {
+		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving() || l.a.d.Now().Sub(since) < l.patience(why)) {
 			return ctx.Err() == nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) {
@@ -156,15 +155,9 @@ func (a *account) resting() bool {
 	return a.j.Paused(a.o.Name) || (sender != "" && sender != a.j.Owner())
 }
 
-// moving reports whether the lane's messages should go elsewhere by now. Only
-// what the gateway is to blame for moves anything: not our own Redis, not a
-// pause, not the rate.
-func (l *lane) moving(since time.Time, why string) bool {
-	if why == journal.IllBreaker || why == "unavailable" || journal.Refused(why) {
-		now := l.a.d.Now()
-		return !since.IsZero() && now.Sub(since) >= l.moveAfter() && now.UnixNano() >= l.full.Load()
-	}
-	return false
+// moving reports whether the lane's messages should go elsewhere by now.
+func (l *lane) moving() bool {
+	return l.a.d.Now().UnixNano() >= l.full.Load() && l.a.left(l.moveAfter())
 }
 
 func (l *lane) read(take, work context.Context) error {
@@ -182,8 +175,16 @@ func (l *lane) read(take, work context.Context) error {
 	watch := make(chan struct{})
 	go func() { // ends the reading when the account gets stuck
 		defer close(watch)
-		for sleep(ctx, 100*time.Millisecond) {
-			if since, why := l.a.stuck(); l.a.resting() || (!since.IsZero() && !l.moving(since, why) && l.a.d.Now().Sub(since) >= l.patience(why)) {
+		for moved := false; sleep(ctx, 100*time.Millisecond); {
+			moving := l.moving()
+			switch {
+			case moving && !moved: // what waits here goes with the others
+				l.handBack(anyPiece)
+			case moving: // and so does what comes back from a request
+				l.handBack(hasRoute)
+			}
+			moved = moving
+			if since, why := l.a.stuck(); l.a.resting() || (!since.IsZero() && !moving && l.a.d.Now().Sub(since) >= l.patience(why)) {
 				stop()
 			}
 		}
@@ -272,8 +273,10 @@ func (l *lane) take(ctx context.Context, m *bus.Msg) (messages int) {
 	h.locate()
 	m.Data, m.Header, m.Subject = nil, nil, "" // half of what a held piece would take
 	free := l.a.screen(ctx, h)
-	if since, why := l.a.stuck(); l.moving(since, why) {
-		free = l.moveAll(ctx, h, free)
+	if l.moving() {
+		if free = l.moveAll(ctx, h, free); len(free) > 0 && l.probed() {
+			h.foreign, h.crowded, free = true, true, nil // it must not stand in the way of those that can move
+		}
 	}
 	crash.At("dispatch.after-fetch")
 	l.name(h, free)
@@ -335,20 +338,31 @@ func (l *lane) readyIn(now time.Time, batch int, linger time.Duration) time.Dura
 	return max(0, linger-now.Sub(l.grew))
 }
 
-// handBack returns every piece that has no message in a request.
-func (l *lane) handBack() {
+// probed reports whether the pool has what a request needs: while others move, what
+// cannot is only there to find out whether the account is well again.
+func (l *lane) probed() bool {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	return len(l.items) >= l.a.limit()
+}
+
+func anyPiece(*held) bool   { return true }
+func hasRoute(h *held) bool { return len(h.p.Route) > 0 }
+
+// handBack returns the pieces that which says of and that have no message in a request.
+func (l *lane) handBack(which func(*held) bool) {
 	a := l.a
 	a.mu.Lock()
 	var back []*held
 	for i := len(l.held) - 1; i >= 0; i-- { // the last one moves to where one was released
-		if h := l.held[i]; h.flying == 0 {
+		if h := l.held[i]; h.flying == 0 && which(h) {
 			back = append(back, h)
 			l.release(h)
 		}
 	}
 	keep := l.items[:0]
 	for _, it := range l.items {
-		if it.h.flying > 0 {
+		if it.h.flying > 0 || !which(it.h) {
 			keep = append(keep, it)
 		}
 	}

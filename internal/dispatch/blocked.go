@@ -1,0 +1,56 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/tuma-sms/tuma/internal/journal"
+)
+
+// Why an account is blocked that gets no slots, or may write no intents.
+const (
+	noRedis     = "redis"
+	noRoom      = "journal"
+	unreachable = "unavailable"
+)
+
+// block keeps the account from sending until a time, and remembers since when
+// it has been blocked without a success or a gap in between.
+func (a *account) block(why string, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.d.Now()
+	if a.blockedSince.IsZero() || now.After(a.blockedUntil.Add(time.Second)) {
+		a.blockedSince = now // a gap without any block ends what was before
+	}
+	if until.After(a.blockedUntil) {
+		a.blockedWhy, a.blockedUntil = why, until
+	}
+	if blames(why) && a.failing.IsZero() {
+		a.failing = now
+	}
+}
+
+// blames reports whether a reason for a block is the gateway's: not our own Redis, not
+// a pause, not the rate.
+func blames(why string) bool {
+	return why == journal.IllBreaker || why == unreachable || journal.Refused(why)
+}
+
+// stuck says since when nothing could be sent; zero: it is not stuck.
+func (a *account) stuck() (since time.Time, why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.blockedSince.IsZero() || a.d.Now().After(a.blockedUntil.Add(time.Second)) {
+		return time.Time{}, ""
+	}
+	return a.blockedSince, a.blockedWhy
+}
+
+// left reports whether the account is blocked and its gateway has been to blame for so
+// long that messages which can go elsewhere should.
+func (a *account) left(after time.Duration) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.d.Now()
+	return blames(a.blockedWhy) && !now.After(a.blockedUntil.Add(time.Second)) && !a.failing.IsZero() && now.Sub(a.failing) >= after
+}
