@@ -24,29 +24,31 @@ func (p *provider) Operations() []providers.Operation {
 	}
 }
 
-// ask makes the one request of an operation, and reads its answer into v.
-func (p *provider) ask(ctx context.Context, method string, args map[string]string, slot providers.Slot, v any) error {
+// ask makes the one request of an operation, and returns the body of its answer.
+func (p *provider) ask(ctx context.Context, method string, args map[string]string, slot providers.Slot) ([]byte, error) {
 	kind := args["of"]
 	if kind == "" {
 		kind = ofMessage
 	}
 	if kind != ofMessage && kind != ofSMS || !validID(args["id"]) {
-		return refuse(providers.Rejected, envelope.InvalidEnvelope, "wants a number as id, and message or sms in of")
+		return nil, refuse(providers.Rejected, envelope.InvalidEnvelope, "wants a number as id, and message or sms in of")
 	}
 	start, err := slot(ctx)
 	if err != nil {
-		return &providers.Error{Class: providers.Unavailable, Err: err}
+		return nil, &providers.Error{Class: providers.Unavailable, Err: err}
 	}
-	resp, err := p.http.Do(ctx, httpapi.Request{Method: method, Path: "/" + kind + "/" + args["id"], Header: p.header, Start: start})
+	resp, err := p.http.Do(ctx, httpapi.Request{
+		Method: method, Path: "/" + kind + "/" + args["id"], Header: p.header, ContentType: jsonType, Start: start,
+	})
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case resp.Status == http.StatusNotFound:
-		return unknown(resp.Status)
-	case resp.Status/100 != 2 || json.Unmarshal(resp.Body, v) != nil:
-		return p.failure(resp, 1)
+		return nil, unknown(resp.Status)
+	case resp.Status/100 != 2:
+		return nil, p.failure(resp, 1)
 	}
-	return nil
+	return resp.Body, nil
 }
 
 // What an id is of.
@@ -78,22 +80,16 @@ func (s *sms) show() shown {
 }
 
 func (p *provider) status(ctx context.Context, args map[string]string, slot providers.Slot) (any, error) {
-	if args["of"] == ofSMS {
-		var one sms
-		if err := p.ask(ctx, http.MethodGet, args, slot, &one); err != nil {
-			return nil, err
-		}
-		if one.Status == "" {
-			return nil, unreadable()
-		}
-		return one.show(), nil
-	}
-	var list []sms
-	if err := p.ask(ctx, http.MethodGet, args, slot, &list); err != nil {
+	body, err := p.ask(ctx, http.MethodGet, args, slot)
+	if err != nil {
 		return nil, err
 	}
-	if list == nil {
+	list, err := readList(body)
+	if err != nil || args["of"] == ofSMS && len(list) != 1 {
 		return nil, unreadable()
+	}
+	if args["of"] == ofSMS {
+		return list[0].show(), nil
 	}
 	out := make([]shown, len(list))
 	for i := range list {
@@ -104,24 +100,23 @@ func (p *provider) status(ctx context.Context, args map[string]string, slot prov
 
 // cancel shows how many were deleted; of one sms, true or false.
 func (p *provider) cancel(ctx context.Context, args map[string]string, slot providers.Slot) (any, error) {
-	var a struct {
-		Success json.RawMessage `json:"success"`
-	}
-	if err := p.ask(ctx, http.MethodDelete, args, slot, &a); err != nil {
+	body, err := p.ask(ctx, http.MethodDelete, args, slot)
+	if err != nil {
 		return nil, err
 	}
-	if args["of"] == ofSMS {
-		var deleted bool
-		if json.Unmarshal(a.Success, &deleted) != nil {
-			return nil, unreadable()
-		}
-		return map[string]bool{"deleted": deleted}, nil
+	var a struct {
+		Success httpapi.Scalar `json:"success"`
 	}
-	var deleted int
-	if json.Unmarshal(a.Success, &deleted) != nil {
+	if json.Unmarshal(body, &a) != nil {
 		return nil, unreadable()
 	}
-	return map[string]int{"deleted": deleted}, nil
+	if deleted := httpapi.TruthOf(string(a.Success)); args["of"] == ofSMS && deleted.Known {
+		return map[string]bool{"deleted": deleted.True}, nil
+	}
+	if deleted, err := strconv.Atoi(string(a.Success)); args["of"] != ofSMS && err == nil {
+		return map[string]int{"deleted": deleted}, nil
+	}
+	return nil, unreadable()
 }
 
 func unreadable() *providers.Error {

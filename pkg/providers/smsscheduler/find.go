@@ -31,15 +31,15 @@ func (p *provider) Find(ctx context.Context, q *providers.Query, start func() er
 		return providers.Found{}, &providers.Error{Class: providers.Rejected, Detail: "not an id of this gateway"}
 	}
 	id := q.ProviderIDs[page(q)]
-	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + id, Header: p.header, Start: start})
+	resp, err := p.http.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/message/" + id, Header: p.header, ContentType: jsonType, Start: start})
 	if err != nil {
 		return providers.Found{}, err
 	}
 	if resp.Status == http.StatusNotFound {
 		return providers.Found{}, unknown(resp.Status)
 	}
-	var list []sms
-	if resp.Status/100 != 2 || json.Unmarshal(resp.Body, &list) != nil || list == nil {
+	list, err := readList(resp.Body)
+	if resp.Status/100 != 2 || err != nil {
 		return providers.Found{}, p.failure(resp, 1)
 	}
 	var found providers.Found
@@ -55,6 +55,25 @@ type sms struct {
 	ID     httpapi.Scalar `json:"id"`
 	Number httpapi.Scalar `json:"phone_number"`
 	Status httpapi.Scalar `json:"status"`
+}
+
+// readList reads an array of sms, or one that stands alone. All of it must be
+// readable: a part that were left out would have no say in what becomes of a number.
+func readList(body []byte) ([]sms, error) {
+	raw, array, err := httpapi.Objects(body)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]sms, len(raw))
+	for i, r := range raw {
+		if err := json.Unmarshal(r, &list[i]); err != nil {
+			return nil, err
+		}
+	}
+	if !array && list[0].Status == "" {
+		return nil, httpapi.ErrUnreadable
+	}
+	return list, nil
 }
 
 // fold makes one report of all that is said of a number: undelivered if any

@@ -34,7 +34,7 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	}
 	resp, err := p.http.Do(ctx, httpapi.Request{
 		Method: http.MethodPost, Path: "/sms", Header: p.header,
-		ContentType: "application/json; charset=utf-8", Body: body, Start: b.Start, Fence: b.Fence,
+		ContentType: jsonType, Body: body, Start: b.Start, Fence: b.Fence,
 	})
 	if err != nil {
 		return nil, err
@@ -42,12 +42,16 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	if resp.Status/100 == 2 {
 		return p.read(resp, b.Messages)
 	}
-	if resp.Status == http.StatusBadRequest {
-		if e := refusal(resp.Body, b.Messages); e != nil {
-			return nil, e
-		}
+	e := p.failure(resp, len(b.Messages))
+	own := refusal(resp, b.Messages)
+	switch {
+	case own == nil:
+	case e.Class == providers.RejectedHere: // 400, as documented, or another 4xx that says no more
+		return nil, own
+	case resp.Status == http.StatusServiceUnavailable: // the API itself says so, not a proxy
+		e.Class = providers.Unavailable
 	}
-	return nil, p.failure(resp, len(b.Messages))
+	return nil, e
 }
 
 // errMixed guards against a text that reaches somebody else: the caller groups,
@@ -95,9 +99,12 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 		IDs json.RawMessage `json:"sms_ids"`
 	}
 	if err := json.Unmarshal(resp.Body, &a); err != nil || !validID(string(a.ID)) {
+		if e := refusal(resp, messages); e != nil && a.ID == "" { // under a 2xx, and nothing was made
+			return nil, e
+		}
 		return nil, p.failure(resp, len(messages))
 	}
-	listed := partsOf(a.IDs)
+	listed := partsOf(a.IDs, messages)
 	results := make([]providers.Result, len(messages))
 	for i, m := range messages {
 		results[i] = providers.Result{Class: providers.Accepted, ProviderID: string(a.ID)}
@@ -113,8 +120,10 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 }
 
 // partsOf returns how many ids sms_ids has for each number, in E.164. An empty
-// PHP map comes as [], and lists nobody.
-func partsOf(raw json.RawMessage) map[string]int {
+// PHP map comes as [], and lists nobody. A number that is listed alone is the only
+// one that was asked for, however it is spelled: the document's own request has
+// national numbers and a zero behind the country code.
+func partsOf(raw json.RawMessage, messages []providers.Message) map[string]int {
 	var ids map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &ids); err != nil {
 		return nil
@@ -129,7 +138,11 @@ func partsOf(raw json.RawMessage) map[string]int {
 		if several := []json.RawMessage{}; json.Unmarshal(list, &several) == nil {
 			parts = len(several)
 		}
-		if n := httpapi.E164(spelled); n != "" {
+		n := httpapi.E164(spelled)
+		if len(ids) == 1 && len(messages) == 1 {
+			n = messages[0].To
+		}
+		if n != "" {
 			listed[n] += parts
 		}
 	}
@@ -143,17 +156,25 @@ func validID(s string) bool {
 	return err == nil && id > 0
 }
 
-// refusal reads {"errors": {"phone_numbers": ["…"], …}}; nil when body is not
-// of that shape. Nothing of the request was taken.
-func refusal(body []byte, messages []providers.Message) *providers.Error {
+// refusal reads {"errors": {"phone_numbers": ["…"], …}}, or a list or a sentence
+// that names no field; nil when the answer is not of that shape. Nothing of the
+// request was taken.
+func refusal(resp *httpapi.Response, messages []providers.Message) *providers.Error {
 	var a struct {
-		Errors map[string]json.RawMessage `json:"errors"`
+		Errors json.RawMessage `json:"errors"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil || len(a.Errors) == 0 {
+	var byField map[string]json.RawMessage
+	if json.Unmarshal(resp.Body, &a) != nil {
 		return nil
 	}
-	names := slices.Sorted(maps.Keys(a.Errors))
-	e := &providers.Error{Status: http.StatusBadRequest, Code: httpapi.Trim(strings.Join(names, ",")), Detail: httpapi.Trim(sentences(a.Errors, names))}
+	if json.Unmarshal(a.Errors, &byField) != nil && len(texts(a.Errors)) > 0 {
+		byField = map[string]json.RawMessage{"errors": a.Errors}
+	}
+	if len(byField) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(byField))
+	e := &providers.Error{Status: resp.Status, Code: httpapi.Trim(strings.Join(names, ",")), Detail: httpapi.Trim(sentences(byField, names))}
 	e.Class, e.Bisect = providers.Rejected, len(messages) > 1
 	for _, name := range names {
 		m, known := fields[name]
@@ -167,7 +188,7 @@ func refusal(body []byte, messages []providers.Message) *providers.Error {
 	}
 	// Where numbers alone are to blame, and are named, the others need no search.
 	if e.Class == providers.Rejected {
-		e.BadNumbers = named(a.Errors["phone_numbers"], messages)
+		e.BadNumbers = named(byField["phone_numbers"], messages)
 		e.Bisect = e.Bisect && len(e.BadNumbers) == 0
 	}
 	return e

@@ -32,6 +32,9 @@ import (
 // BaseURL is the API's own base URL.
 const BaseURL = "http://test.sms-scheduler.com/api/v1"
 
+// jsonType goes with all requests, those without a body too, as the document has it.
+const jsonType = "application/json; charset=utf-8"
+
 // maxBatch is the most numbers of one request. The document gives no limit;
 // this one keeps a request that is uncertain, and its look-up, small.
 const maxBatch = 500
