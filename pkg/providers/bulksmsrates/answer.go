@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,34 +18,27 @@ import (
 // these fields at the top ("Quick Start"), and data.message_id (the Node and PHP
 // examples).
 type taken struct {
-	ID        httpapi.Scalar `json:"id"`
-	MessageID httpapi.Scalar `json:"messageId"`
-	Snake     httpapi.Scalar `json:"message_id"`
-	Status    httpapi.Scalar `json:"status"`
-	Segments  httpapi.Scalar `json:"segments"`
-	Cost      httpapi.Scalar `json:"cost"` // no currency is told
+	ID        httpapi.Words `json:"id"`
+	MessageID httpapi.Words `json:"messageId"`
+	Snake     httpapi.Words `json:"message_id"`
+	Status    httpapi.Words `json:"status"`
+	Segments  httpapi.Words `json:"segments"`
+	Cost      httpapi.Words `json:"cost"` // no currency is told
 }
 
-func (t *taken) id() string {
-	for _, id := range []httpapi.Scalar{t.MessageID, t.Snake, t.ID} {
-		if id != "" {
-			return string(id)
-		}
-	}
-	return ""
-}
+func (t *taken) id() string { return httpapi.ID(firstOf(t.MessageID, t.Snake, t.ID)) }
 
 func (p *provider) readSingle(resp *httpapi.Response) ([]providers.Result, error) {
 	var a struct {
 		taken
-		Data *taken `json:"data"`
+		Data httpapi.List[taken] `json:"data"`
 	}
 	if err := json.Unmarshal(resp.Body, &a); err != nil {
 		return nil, p.failure(resp, 1)
 	}
 	t := &a.taken
-	if a.Data != nil {
-		t = a.Data
+	if len(a.Data) == 1 && a.Data[0].id() != "" {
+		t = &a.Data[0]
 	}
 	if t.id() == "" {
 		return nil, p.failure(resp, 1)
@@ -53,7 +47,7 @@ func (p *provider) readSingle(resp *httpapi.Response) ([]providers.Result, error
 		Class: providers.Accepted, ProviderID: t.id(), Code: httpapi.Word(string(t.Status)), Cost: httpapi.Word(string(t.Cost)),
 		RetryAfter: spent(resp.Header, p.now()),
 	}
-	if refusedStates[r.Code] {
+	if refusedStates[strings.ToLower(r.Code)] {
 		r.Class, r.RetryAfter = providers.RejectedHere, 0
 	}
 	if n, err := strconv.Atoi(string(t.Segments)); err == nil && n > 0 {
@@ -62,7 +56,16 @@ func (p *provider) readSingle(resp *httpapi.Response) ([]providers.Result, error
 	return []providers.Result{r}, nil
 }
 
-// readBulk reads {"data": {"batch_id", "accepted", "rejected", …}}. If it took
+// counted is the answer to a bulk send: {"data": {"batch_id", "accepted", …}}.
+type counted struct {
+	BatchID  httpapi.Words `json:"batch_id"`
+	Accepted httpapi.Words `json:"accepted"`
+	Rejected httpapi.Words `json:"rejected"`
+	Cost     httpapi.Words `json:"cost_estimate"`
+	Currency httpapi.Words `json:"currency"`
+}
+
+// readBulk reads what was counted, in data or at the top, as of a single send. If it took
 // all, each message is Accepted under the batch's id. If it took none, nothing
 // was sent, and smaller batches will tell why. Of anything in between nobody can
 // tell who was taken: all are Uncertain, under the batch's id, and a look-up that
@@ -70,29 +73,28 @@ func (p *provider) readSingle(resp *httpapi.Response) ([]providers.Result, error
 func (p *provider) readBulk(resp *httpapi.Response, messages []providers.Message) ([]providers.Result, error) {
 	n := len(messages)
 	var a struct {
-		Data struct {
-			BatchID  httpapi.Scalar `json:"batch_id"`
-			Accepted httpapi.Scalar `json:"accepted"`
-			Rejected httpapi.Scalar `json:"rejected"`
-			Cost     httpapi.Scalar `json:"cost_estimate"`
-			Currency httpapi.Scalar `json:"currency"`
-		} `json:"data"`
+		counted
+		Data httpapi.List[counted] `json:"data"`
 	}
 	if err := json.Unmarshal(resp.Body, &a); err != nil {
 		return nil, p.failure(resp, n)
 	}
-	accepted, err := strconv.Atoi(string(a.Data.Accepted))
+	c := &a.counted
+	if len(a.Data) == 1 && a.Data[0].Accepted != "" {
+		c = &a.Data[0]
+	}
+	accepted, err := strconv.Atoi(string(c.Accepted))
 	if err != nil {
 		return nil, p.failure(resp, n)
 	}
-	rejected, err := strconv.Atoi(string(a.Data.Rejected))
-	if err != nil && a.Data.Rejected != "" {
+	rejected, err := strconv.Atoi(string(c.Rejected))
+	if err != nil && c.Rejected != "" {
 		return nil, p.failure(resp, n)
 	}
-	r := providers.Result{Class: providers.Accepted, ProviderID: string(a.Data.BatchID)}
+	r := providers.Result{Class: providers.Accepted, ProviderID: httpapi.ID(string(c.BatchID))}
 	switch {
 	case accepted == n && rejected == 0:
-		r.Cost, r.RetryAfter = share(a.Data.Cost, a.Data.Currency, messages), spent(resp.Header, p.now())
+		r.Cost, r.RetryAfter = share(c.Cost, c.Currency, messages), spent(resp.Header, p.now())
 	case accepted == 0 && rejected == n:
 		return nil, &providers.Error{
 			Class: providers.RejectedHere, Status: resp.Status, Bisect: n > 1,
@@ -114,7 +116,7 @@ func (p *provider) readBulk(resp *httpapi.Response, messages []providers.Message
 
 // share is each message's part of a batch's estimate, if they all have the same:
 // "integer pence/cents".
-func share(cost, currency httpapi.Scalar, messages []providers.Message) string {
+func share(cost, currency httpapi.Words, messages []providers.Message) string {
 	cents, err := strconv.ParseInt(string(cost), 10, 64)
 	if err != nil || cents <= 0 || cents%int64(len(messages)) != 0 {
 		return ""
@@ -141,37 +143,59 @@ func (p *provider) failure(resp *httpapi.Response, n int) *providers.Error {
 	return failure(p.http, resp, n, p.now())
 }
 
+// problem is the part of an error that is read.
+type problem struct {
+	Code    httpapi.Scalar `json:"code"`
+	Message httpapi.Words  `json:"message"`
+}
+
 // failure says what an answer that took nothing means for a request of n
 // messages.
 func failure(client *httpapi.Client, resp *httpapi.Response, n int, now time.Time) *providers.Error {
 	var a struct {
-		Error struct {
-			Code    httpapi.Scalar `json:"code"`
-			Message string         `json:"message"`
-		} `json:"error"`
+		problem
+		Error httpapi.List[problem] `json:"error"`
 	}
 	e := client.Failure(resp)
 	if e.Class == providers.Throttled {
 		e.RetryAfter = retryAfter(resp.Header, now)
 	}
 	if err := json.Unmarshal(resp.Body, &a); err == nil {
-		e.Code, e.Detail = httpapi.Word(string(a.Error.Code)), tokenInText.ReplaceAllString(httpapi.Trim(a.Error.Message), "${1}"+hidden)
-		if m, known := meanings[errorKey{resp.Status, e.Code}]; known {
-			e.Class, e.Bisect, e.RetryAfter, e.Need = m.class, m.scope == ofMessage, 0, m.need
-			e.OptOut = m.optOut && n == 1
-			if m.class == providers.Uncertain && resp.Partial {
-				e.Class = providers.Unavailable // answered before the request was whole
-			}
-			switch m.class {
-			case providers.Throttled:
-				e.RetryAfter = retryAfter(resp.Header, now)
-			case providers.Unavailable, providers.Misconfigured:
-				e.RetryAfter = httpapi.RetryAfter(resp.Header, now)
-			}
+		if len(a.Error) > 0 {
+			a.problem = a.Error[0]
 		}
+		e.Code = httpapi.Word(string(a.Code))
+		e.Detail = tokenInText.ReplaceAllString(httpapi.Trim(string(a.Message)), "${1}"+hidden)
+		byCode(e, resp, n, now)
 	}
 	e.Bisect = e.Bisect && n > 1
 	return e
+}
+
+// byCode says what the error's own code means. In an error whose code is not known
+// under 503 the API itself says that it took nothing.
+func byCode(e *providers.Error, resp *httpapi.Response, n int, now time.Time) {
+	m, known := meaningOf(resp.Status, strings.ToUpper(e.Code))
+	switch {
+	case !known && resp.Status == http.StatusServiceUnavailable && e.Code != "":
+		m = meaning{class: providers.Unavailable}
+	case !known:
+		return
+	default:
+		e.Code = strings.ToUpper(e.Code)
+	}
+	e.Class, e.Bisect, e.RetryAfter, e.Need, e.Err = m.class, m.scope == ofMessage, 0, m.need, nil
+	e.OptOut = m.optOut && n == 1
+	switch m.class {
+	case providers.Uncertain:
+		if resp.Partial {
+			e.Class = providers.Unavailable // answered before the request was whole
+		}
+	case providers.Throttled:
+		e.RetryAfter = retryAfter(resp.Header, now)
+	case providers.Unavailable, providers.Misconfigured:
+		e.RetryAfter = httpapi.RetryAfter(resp.Header, now)
+	}
 }
 
 // Balance implements providers.Balancer: what may be spent, of money in
@@ -184,20 +208,14 @@ func (p *provider) Balance(ctx context.Context, start func() error) (string, err
 	if resp.Status/100 != 2 {
 		return "", p.failure(resp, 1)
 	}
-	var a struct {
-		Data struct {
-			Balance   *int64 `json:"balance"`
-			Available *int64 `json:"available"` // balance and credit limit
-			Currency  string `json:"currency"`
-		} `json:"data"`
-	}
-	err = json.Unmarshal(resp.Body, &a)
-	cents := a.Data.Available
-	if cents == nil {
-		cents = a.Data.Balance
-	}
-	if err != nil || cents == nil {
+	top, err := read(resp.Body)
+	if err != nil {
 		return "", p.http.Failure(resp)
 	}
-	return money(*cents, a.Data.Currency), nil
+	wallet := top.within("data")
+	cents, err := strconv.ParseFloat(wallet.first("available", "balance"), 64) // available: balance and credit limit
+	if err != nil || cents != math.Trunc(cents) || math.Abs(cents) >= 1<<53 {
+		return "", p.http.Failure(resp)
+	}
+	return money(int64(cents), wallet.first("currency")), nil
 }

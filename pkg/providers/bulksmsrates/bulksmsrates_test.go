@@ -147,9 +147,9 @@ func TestCodes(t *testing.T) {
 		{500, "INTERNAL_ERROR", providers.Uncertain, false, 0},
 		{503, "SERVICE_UNAVAILABLE", providers.Unavailable, false, 7 * time.Second},
 		// Pairs that the document does not have go by the status.
-		{503, "OPT_OUT", providers.Uncertain, false, 0},
+		{503, "OPT_OUT", providers.Unavailable, false, 7 * time.Second}, // though not a proxy's
 		{500, "OPT_OUT", providers.Uncertain, false, 0},
-		{200, "OPT_OUT", providers.Uncertain, false, 0},
+		{200, "NEW_REASON", providers.Uncertain, false, 0},
 		{422, "NEW_REASON", providers.RejectedHere, true, 7 * time.Second},
 		{429, "OPT_OUT", providers.Throttled, false, 7 * time.Second},
 	} {

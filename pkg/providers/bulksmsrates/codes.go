@@ -1,6 +1,10 @@
 package bulksmsrates
 
-import "github.com/tuma-sms/tuma/pkg/providers"
+import (
+	"net/http"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
+)
 
 // scope says which messages of a request an error is about.
 type scope int
@@ -23,8 +27,30 @@ type meaning struct {
 	optOut bool // the number is to get nothing
 }
 
-// meanings are the document's "Error Codes", with its own words. A pair that is
-// not among them goes by its status alone.
+// meaningOf finds what a code means. "Check the code field for programmatic
+// handling": under a status that says little more than that something was refused,
+// 200 included, a code means what it means under its own. Other pairs that the
+// document does not have go by their status alone.
+func meaningOf(status int, code string) (m meaning, known bool) {
+	if m, known = meanings[errorKey{status, code}]; known {
+		return m, true
+	}
+	switch status {
+	case http.StatusBadRequest, http.StatusPaymentRequired, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity:
+	default:
+		if status/100 != 2 {
+			return m, false
+		}
+	}
+	for key, m := range meanings { // a code under two statuses means the same
+		if key.code == code {
+			return m, true
+		}
+	}
+	return m, false
+}
+
+// meanings are the document's "Error Codes", with its own words.
 var meanings = map[errorKey]meaning{
 	{400, "VALIDATION_ERROR"}:     {class: providers.RejectedHere, scope: ofMessage},                               // Invalid request body or query parameters
 	{400, "INVALID_PHONE_NUMBER"}: {class: providers.Rejected, scope: ofMessage},                                   // Destination is not a valid E.164 number
@@ -45,12 +71,16 @@ var meanings = map[errorKey]meaning{
 }
 
 // refusedStates are the states of the document's message log that, in the
-// answer to a single send, mean that it took the message and gave it up at once.
+// answer to a single send and in lower case, mean that it took the message and gave it up at once.
 // Any other state, beside an id, means that it took it.
 var refusedStates = map[string]bool{
 	"failed":  true,
 	"expired": true,
 }
+
+// eventDLR is the event of reports where webhooks are configured; its payloads are
+// shown under the names in events.
+const eventDLR = "dlr"
 
 // events are the "Webhook Events" of the DLR payload, in lower case.
 var events = map[string]providers.ReportStatus{
@@ -59,7 +89,7 @@ var events = map[string]providers.ReportStatus{
 	"message.expired":   providers.ReportUndelivered,
 }
 
-// logged are the states of the document's message log.
+// logged are the states of the document's message log, in lower case.
 var logged = map[string]providers.ReportStatus{
 	"queued":    providers.ReportPending,
 	"sent":      providers.ReportPending,

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -78,7 +79,7 @@ func entryOf(f fields) entry {
 func (e *entry) report(q *providers.Query, m *providers.Message) providers.Report {
 	return providers.Report{
 		BatchID: q.BatchID, MessageID: m.ID, ProviderID: e.id, To: e.to,
-		Status: logged[e.status], Code: e.status, Detail: e.detail, Time: e.at,
+		Status: logged[strings.ToLower(e.status)], Code: e.status, Detail: e.detail, Time: e.at,
 	}
 }
 
@@ -133,25 +134,33 @@ type page struct {
 
 func (p *provider) readPage(resp *httpapi.Response) (page, error) {
 	var a struct {
-		Data       []map[string]any `json:"data"`
+		Data       json.RawMessage `json:"data"`
 		Pagination struct {
-			Total  *int   `json:"total"`
-			More   bool   `json:"has_more"`
-			Cursor string `json:"cursor"`
+			Total  httpapi.Words `json:"total"`
+			More   httpapi.Truth `json:"has_more"`
+			Cursor httpapi.Words `json:"cursor"`
 		} `json:"pagination"`
 	}
-	if err := json.Unmarshal(resp.Body, &a); err != nil || a.Data == nil || len(a.Data) > pageSize {
+	if err := json.Unmarshal(resp.Body, &a); err != nil {
 		return page{}, p.http.Failure(resp)
 	}
-	out := page{total: -1, entries: make([]entry, len(a.Data))}
-	for i, m := range a.Data {
-		out.entries[i] = entryOf(fields{m})
+	list, array, err := httpapi.Objects(a.Data)
+	if err != nil || len(list) > pageSize {
+		return page{}, p.http.Failure(resp)
 	}
-	if a.Pagination.Total != nil {
-		out.total = *a.Pagination.Total
+	out := page{total: -1, entries: make([]entry, len(list))}
+	for i, raw := range list {
+		f, err := read(raw)
+		if err != nil || !array && f.first("status") == "" { // one that stands alone is a message, or the list is elsewhere
+			return page{}, p.http.Failure(resp)
+		}
+		out.entries[i] = entryOf(f)
 	}
-	if a.Pagination.More && len(a.Pagination.Cursor) <= maxCursor {
-		out.next = a.Pagination.Cursor
+	if total, err := strconv.Atoi(string(a.Pagination.Total)); err == nil {
+		out.total = total
+	}
+	if a.Pagination.More.True && len(a.Pagination.Cursor) <= maxCursor {
+		out.next = string(a.Pagination.Cursor)
 	}
 	return out, nil
 }

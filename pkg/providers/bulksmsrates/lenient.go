@@ -1,6 +1,7 @@
 package bulksmsrates
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 
@@ -14,8 +15,11 @@ type fields []map[string]any
 
 // read reads a document that is an object.
 func read(body []byte) (fields, error) {
+	body = httpapi.Document(body)
 	var top map[string]any
-	if err := json.Unmarshal(body, &top); err != nil || top == nil {
+	in := json.NewDecoder(bytes.NewReader(body))
+	in.UseNumber() // an id may be longer than a float64 holds
+	if !json.Valid(body) || in.Decode(&top) != nil || top == nil {
 		return nil, httpapi.ErrUnreadable
 	}
 	return fields{top}, nil
@@ -72,6 +76,8 @@ func scalar(v any) string {
 	switch v := v.(type) {
 	case string:
 		return v
+	case json.Number:
+		return v.String()
 	case bool:
 		return strconv.FormatBool(v)
 	case float64:

@@ -32,20 +32,30 @@ var noticed = map[string]func(event string, data fields) (providers.Notice, erro
 // ParseNotices implements providers.Noticer. A webhook with reports has none, and
 // neither has an event yet unheard of.
 func (p *provider) ParseNotices(cb *providers.Callback) ([]providers.Notice, error) {
-	top, err := read(cb.Body)
+	list, _, err := httpapi.Objects(cb.Body)
 	if err != nil {
 		return nil, nil // ParseReports has said so
 	}
-	event := strings.ToLower(top.first("event"))
-	tell := noticed[event]
-	if tell == nil {
-		return nil, nil
+	var notices []providers.Notice
+	var errs []error
+	for _, raw := range list {
+		top, err := read(raw)
+		if err != nil {
+			continue
+		}
+		event := strings.ToLower(top.first("event"))
+		tell := noticed[event]
+		if tell == nil {
+			continue
+		}
+		n, err := tell(event, top.within("data"))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		notices = append(notices, n)
 	}
-	n, err := tell(event, top.within("data"))
-	if err != nil {
-		return nil, err
-	}
-	return []providers.Notice{n}, nil
+	return notices, errors.Join(errs...)
 }
 
 func optOutNotice(_ string, data fields) (providers.Notice, error) {

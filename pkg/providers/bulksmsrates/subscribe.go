@@ -21,7 +21,7 @@ const (
 )
 
 // hookEvents are the "Webhook Events", all of which are understood.
-var hookEvents = []string{"dlr", "opt_out", "campaign.completed", "campaign.failed", "balance.low", "whatsapp.message"}
+var hookEvents = []string{eventDLR, "opt_out", "campaign.completed", "campaign.failed", "balance.low", "whatsapp.message"}
 
 // hook is a configured webhook. The fields are not documented.
 type hook struct {

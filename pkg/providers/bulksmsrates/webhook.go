@@ -3,6 +3,7 @@ package bulksmsrates
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -41,9 +42,9 @@ func (p *provider) VerifyReport(cb *providers.Callback) error {
 	if err != nil {
 		return err
 	}
-	hexed, ok := strings.CutPrefix(only(cb.Header, signatureHeader), "sha256=")
-	signature, err := hex.DecodeString(hexed)
-	if !ok || err != nil || len(signature) != sha256.Size {
+	written, ok := strings.CutPrefix(only(cb.Header, signatureHeader), "sha256=")
+	signature := digest(written)
+	if !ok || signature == nil {
 		return errSignature
 	}
 	valid := false
@@ -58,6 +59,17 @@ func (p *provider) VerifyReport(cb *providers.Callback) error {
 	}
 	if age := cb.Time.Sub(sent); age > p.tolerance || age < -p.tolerance {
 		return errStale
+	}
+	return nil
+}
+
+// digest reads a SHA-256 in hex, or in base64: "sha256=<HMAC-SHA256(…)>" does not
+// say which. nil: it is neither.
+func digest(s string) []byte {
+	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString, base64.URLEncoding.DecodeString} {
+		if sum, err := decode(s); err == nil && len(sum) == sha256.Size {
+			return sum
+		}
 	}
 	return nil
 }
@@ -82,57 +94,94 @@ func unixTime(s string) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
+// webhook is the payload of the document.
 type webhook struct {
-	Event     string         `json:"event"`
-	CreatedAt httpapi.Scalar `json:"created_at"`
-	ClientRef httpapi.Scalar `json:"client_ref"`
-	Data      struct {
-		MessageID   httpapi.Scalar `json:"message_id"`
-		Destination httpapi.Scalar `json:"destination"`
-		ClientRef   httpapi.Scalar `json:"client_ref"`
-		Carrier     httpapi.Scalar `json:"carrier_status"`
-		DeliveredAt httpapi.Scalar `json:"delivered_at"`
-	} `json:"data"`
+	Event     httpapi.Words `json:"event"`
+	CreatedAt httpapi.Words `json:"created_at"`
+	ClientRef httpapi.Words `json:"client_ref"`
+	Data      webhookData   `json:"data"`
 }
 
-// ParseReports reads a webhook. One about no message of ours (a campaign, the
-// balance) has no reports and is no error.
+type webhookData struct {
+	MessageID   httpapi.Words `json:"message_id"`
+	Camel       httpapi.Words `json:"messageId"` // as the answer to a send spells it
+	Destination httpapi.Words `json:"destination"`
+	ClientRef   httpapi.Words `json:"client_ref"`
+	Status      httpapi.Words `json:"status"`
+	Carrier     httpapi.Words `json:"carrier_status"`
+	DeliveredAt httpapi.Words `json:"delivered_at"`
+}
+
+var errNoEvent = errors.New("bulksmsrates: webhook is not JSON with an event")
+
+// ParseReports reads a webhook, or an array of them. One about no message of ours
+// (a campaign, the balance) has no reports and is no error.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
-	var kind struct {
-		Event string `json:"event"`
-	}
-	if err := json.Unmarshal(cb.Body, &kind); err != nil || kind.Event == "" {
-		return nil, errors.New("bulksmsrates: webhook is not JSON with an event")
-	}
-	event := strings.ToLower(kind.Event)
-	if noticed[event] != nil {
-		return nil, nil
-	}
-	status, known := events[event]
 	var w webhook
-	err := json.Unmarshal(cb.Body, &w)
+	if json.Unmarshal(cb.Body, &w) == nil { // the documented form
+		return w.reports()
+	}
+	list, _, err := httpapi.Objects(cb.Body)
+	if err != nil || len(list) == 0 {
+		return nil, errNoEvent
+	}
+	var reports []providers.Report
+	var errs []error
+	for _, raw := range list {
+		var several struct {
+			webhook
+			Data httpapi.List[webhookData] `json:"data"`
+		}
+		err := errNoEvent
+		if json.Unmarshal(raw, &several) == nil {
+			w, err = several.webhook, nil
+		}
+		if len(several.Data) == 0 {
+			several.Data = append(several.Data, webhookData{})
+		}
+		for _, w.Data = range several.Data {
+			if err == nil {
+				var of []providers.Report
+				of, err = w.reports()
+				reports = append(reports, of...)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return reports, errors.Join(errs...)
+}
+
+// reports makes a report of a webhook, if it is about a message.
+func (w *webhook) reports() ([]providers.Report, error) {
 	d := &w.Data
-	switch named := d.MessageID != "" || d.Destination != ""; {
-	case !known && !named:
-		return nil, nil // an event yet unheard of
-	case err != nil:
-		return nil, errors.New("bulksmsrates: webhook has not the documented shape")
+	word, event := httpapi.Word(string(w.Event)), strings.ToLower(string(w.Event))
+	status, known := events[event]
+	if event == eventDLR && d.Status != "" { // so the event is called where webhooks are configured
+		word = httpapi.Word(string(d.Status))
+		status, known = logged[strings.ToLower(word)], true
+	}
+	id := firstOf(d.MessageID, d.Camel)
+	switch named := id != "" || d.Destination != ""; {
+	case event == "":
+		return nil, errNoEvent
+	case noticed[event] != nil, !known && !named: // or an event yet unheard of
+		return nil, nil
 	case !named:
 		return nil, errors.New("bulksmsrates: report names no message")
 	}
 	return []providers.Report{{
 		BatchID:    batchID(d.ClientRef, w.ClientRef),
-		ProviderID: string(d.MessageID),
+		ProviderID: httpapi.ID(id),
 		To:         httpapi.E164(string(d.Destination)),
 		Status:     status,
-		Code:       httpapi.Word(w.Event),
+		Code:       word,
 		Detail:     httpapi.Trim(string(d.Carrier)),
 		Time:       httpapi.Word(firstOf(d.DeliveredAt, w.CreatedAt)),
 	}}, nil
 }
 
 // batchID returns the reference that is echoed, if it can be one of ours.
-func batchID(refs ...httpapi.Scalar) string {
+func batchID(refs ...httpapi.Words) string {
 	ref := firstOf(refs...)
 	if len(ref) > 40 || strings.Trim(ref, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return ""
@@ -140,7 +189,7 @@ func batchID(refs ...httpapi.Scalar) string {
 	return ref
 }
 
-func firstOf(values ...httpapi.Scalar) string {
+func firstOf(values ...httpapi.Words) string {
 	for _, v := range values {
 		if v != "" {
 			return string(v)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -120,7 +121,7 @@ func (p *provider) readWhatsApp(resp *httpapi.Response) ([]providers.Result, err
 		return nil, p.failure(resp, 1)
 	}
 	r := providers.Result{Class: providers.Accepted, ProviderID: id, Code: httpapi.Word(a.first("status")), RetryAfter: spent(resp.Header, p.now())}
-	if refusedStates[r.Code] {
+	if refusedStates[strings.ToLower(r.Code)] {
 		r.Class, r.RetryAfter = providers.RejectedHere, 0
 	}
 	return []providers.Result{r}, nil
