@@ -3,8 +3,11 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,8 +26,23 @@ type Tail struct {
 // Tail hands every message to fn, in stream order, and caught (which may be
 // nil) is called once when what was there at the start has been handed over. It
 // ends when ctx is done. A sequence may be handed over twice after trouble with
-// the server, never out of order otherwise.
+// the server, never out of order otherwise. ErrFellBack: the stream ends before
+// what was asked for or handed over last, and what comes is passed over by
+// whoever does not begin anew.
 func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) error {
+	state, err := b.State(ctx, t.Stream)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	var next atomic.Uint64 // the sequence to come, at least
+	if next.Store(t.From); t.New {
+		next.Store(state.LastSeq + 1)
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { b.watchEnd(ctx, t.Stream, state.Epoch, &next, stop) })
+	defer watching.Wait()
+	defer stop(nil)
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: t.Filters, HeadersOnly: t.HeadersOnly, DeliverPolicy: jetstream.DeliverAllPolicy}
 	switch {
 	case t.New:
@@ -54,7 +72,7 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 	for {
 		raw, err := it.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			b.log.Warn("tail interrupted", "stream", t.Stream, "error", err)
@@ -62,9 +80,50 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 		}
 		m := b.received(raw.Subject(), Header(raw.Headers()), raw.Data(), raw.Reply())
 		fn(m)
+		next.Store(m.Seq + 1)
 		if m.Pending == 0 {
 			tell()
 		}
+	}
+}
+
+// ErrFellBack says that a stream was made anew, or restored from an older copy.
+var ErrFellBack = errors.New("bus: the stream fell back")
+
+// How often a tail that nothing comes to looks whether its stream still reaches to
+// where it reads, and when it looks again if not: a new leader may only not have
+// caught up.
+const (
+	lookAtEnd  = 3 * time.Second
+	lookTwice  = time.Second
+	looksAtEnd = 2
+)
+
+// watchEnd stops a tail whose stream has fallen back: the server would wait for the
+// sequence that is asked for, and pass over all before it.
+func (b *Bus) watchEnd(ctx context.Context, stream string, epoch int64, next *atomic.Uint64, stop context.CancelCauseFunc) {
+	wait, before, suspicions := lookAtEnd, next.Load(), 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = lookAtEnd
+		if at := next.Load(); at != before {
+			before, suspicions = at, 0
+			continue
+		}
+		s, err := b.State(ctx, stream)
+		if err != nil || s.Epoch == epoch && s.LastSeq+1 >= before {
+			suspicions = 0
+			continue
+		}
+		if suspicions++; suspicions == looksAtEnd {
+			stop(fmt.Errorf("%w: %s ends at %d, read up to %d", ErrFellBack, stream, s.LastSeq, before))
+			return
+		}
+		wait = lookTwice
 	}
 }
 

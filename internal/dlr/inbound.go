@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -122,6 +123,9 @@ func (c *Collector) rememberInbound(ctx context.Context, caught func()) {
 		}, caught)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, bus.ErrFellBack) {
+			from = 0
 		}
 		c.o.Log.Warn("inbound tail interrupted", "error", err)
 		if !sleep(ctx, retryBus) {

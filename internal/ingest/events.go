@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -84,6 +85,9 @@ func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.
 		}, begun)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, bus.ErrFellBack) { // sequences begin again: events may come twice, but none is missed
+			tail.New, tail.From = false, 0
 		}
 		in.log.Warn("event stream interrupted", "error", err)
 		select {

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -85,6 +86,9 @@ func (l *List) Follow(ctx context.Context, b *bus.Bus) error {
 		}, known)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, bus.ErrFellBack) {
+			from = 0
 		}
 		l.log.Warn("opt-outs interrupted", "error", err)
 		select {

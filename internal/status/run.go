@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,9 @@ func (s *Store) tail(stream string, fn handler) func(context.Context, *bus.Bus, 
 					last = m.Seq
 					p.at.Store(m.Time.UnixNano())
 				}, func() { p.caught.Store(true) })
+				if errors.Is(err, bus.ErrFellBack) {
+					last = 0
+				}
 			}
 			s.trouble(ctx, stream, err)
 		}
@@ -185,11 +189,23 @@ func (s *Store) piece(m *bus.Msg, epoch int64) {
 	s.stored(m, envelope.Origin{Stream: m.Stream, Epoch: epoch, Seq: m.Seq})
 }
 
-// delayed reads a piece that waits for its time. Its place there is nobody's
-// origin: it gets another sequence when it fires.
-func (s *Store) delayed(m *bus.Msg, _ int64) { s.stored(m, envelope.Origin{}) }
+// delayed reads a piece that waits for its time: its send time, or another try. Its
+// place there is nobody's origin: it gets another sequence when it fires.
+func (s *Store) delayed(m *bus.Msg, _ int64) {
+	p := s.stored(m, envelope.Origin{})
+	if p == nil || p.SendAt == nil || !strings.HasPrefix(m.Subject, "sms.delay.submit.") {
+		return
+	}
+	sh := s.shard(p.ID)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e := sh.find(p.ID); e != nil && s.names.name(e.tenant) == p.Tenant {
+		e.rare().held = true
+	}
+}
 
-func (s *Store) stored(m *bus.Msg, origin envelope.Origin) {
+// stored returns the piece that it read; nil: it could not.
+func (s *Store) stored(m *bus.Msg, origin envelope.Origin) *envelope.Piece {
 	var p envelope.Piece
 	err := envelope.DecodePiece(m.Data, &p)
 	if err == nil {
@@ -197,12 +213,13 @@ func (s *Store) stored(m *bus.Msg, origin envelope.Origin) {
 	}
 	if err != nil { // whose turn it is to handle it will bury it
 		s.o.Log.Error("piece unreadable", "stream", m.Stream, "seq", m.Seq, "error", err)
-		return
+		return nil
 	}
 	if p.Origin != nil {
 		origin = *p.Origin
 	}
 	s.register(&p, origin)
+	return &p
 }
 
 // progress is how far the sources have been read.
