@@ -40,6 +40,7 @@ type extra struct {
 	refs     map[int]string // of single messages
 	replayOf string
 	sendAt   int64 // Unix nanoseconds
+	held     bool  // it lies where it waits for that
 }
 
 // record is a message. Its steps are shared with others of the same past; none
@@ -156,6 +157,15 @@ func (e *entry) place(index int) (int, bool) {
 		return n, false
 	}
 	return slices.BinarySearchFunc(e.records, index, func(r record, i int) int { return int(r.index) - i })
+}
+
+// status is a message's. The event that says that it waits for its send time may be
+// forgotten before that comes.
+func (e *entry) status(r *record) envelope.Status {
+	if r.head == nil && e.extra != nil && e.extra.held {
+		return envelope.Scheduled
+	}
+	return r.status()
 }
 
 func (r *record) status() envelope.Status {

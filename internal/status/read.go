@@ -87,11 +87,8 @@ func (s *Store) Envelope(tenant, id string) (Envelope, bool) {
 		}
 		var n [len(statuses)]int
 		for i := range e.records {
-			if h := e.records[i].head; h != nil {
-				n[h.status]++
-			} else {
-				n[0]++
-			}
+			at, _ := codeOf(e.status(&e.records[i]))
+			n[at]++
 		}
 		for i, count := range n {
 			if count > 0 {
@@ -123,7 +120,7 @@ func (s *Store) Messages(tenant, envelopeID string, filter envelope.Status, curs
 		at, _ := e.place(from)
 		for ; at < len(e.records); at++ {
 			r := &e.records[at]
-			if filter != "" && r.status() != filter {
+			if filter != "" && e.status(r) != filter {
 				continue
 			}
 			if len(page) == limit {
@@ -188,7 +185,7 @@ func (s *Store) read(tenant, id string, fn func(*entry)) bool {
 func (s *Store) message(envelopeID string, e *entry, r *record) Message {
 	m := Message{
 		ID: envelope.MessageID(envelopeID, int(r.index)), EnvelopeID: envelopeID, To: unpackNumber(r.number),
-		Status: r.status(), Provider: s.names.name(r.account), ProviderMessageID: r.providerID,
+		Status: e.status(r), Provider: s.names.name(r.account), ProviderMessageID: r.providerID,
 		Segments: int(r.segments), Attempts: int(r.attempts), Ref: e.ref(r.index), TraceID: e.traceID(),
 		History: s.history(e, r),
 	}
@@ -214,6 +211,9 @@ func (s *Store) history(e *entry, r *record) []Step {
 			step.Detail = h.note.text()
 		}
 		out = append(out, step)
+	}
+	if r.head == nil && e.status(r) == envelope.Scheduled {
+		out = append(out, Step{Status: envelope.Scheduled, Time: nanos(e.accepted)})
 	}
 	if e.accepted != 0 {
 		out = append(out, Step{Status: envelope.Accepted, Time: nanos(e.accepted)})

@@ -106,6 +106,55 @@ func TestRebuiltFromTheStreams(t *testing.T) {
 	})
 }
 
+// Events are kept for seven days, and a send time may be thirty ahead.
+func TestScheduledWithoutItsEvent(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, []string{"acme"}, []string{"a"})
+	due := start.Add(20 * 24 * time.Hour)
+	held := piece("HELD", 0)
+	held.Origin, held.SendAt = &envelope.Origin{Stream: "SMS_SUBMIT_acme", Epoch: 1, Seq: 99}, &due
+	store(t, b, bus.Out{Subject: bus.DueSubmitSubject("acme", "bulk"), SchedID: "submit.acme.HELD", At: time.Now().Add(time.Hour)}, held)
+	again := piece("RETRY", 0)
+	store(t, b, bus.Out{Subject: bus.DueQueueSubject("a", "bulk", "acme"), SchedID: "retry.RETRY", At: time.Now().Add(time.Hour)}, again)
+	s := run(t, b, []string{"acme"}, []string{"a"})
+	m, ok := s.Message("acme", "HELD-0")
+	if !ok || m.Status != envelope.Scheduled || m.Waiting == nil || m.Waiting.Reason != "schedule" || !m.Waiting.Until.Equal(due) {
+		t.Errorf("%+v %+v", m, m.Waiting)
+	}
+	if n := len(m.History); n != 2 || m.History[n-1].Status != envelope.Scheduled {
+		t.Errorf("history %+v", m.History)
+	}
+	if e, _ := s.Envelope("acme", "HELD"); e.Counts[envelope.Scheduled] != 1 {
+		t.Errorf("counts %v", e.Counts)
+	}
+	if page, _, _ := s.Messages("acme", "HELD", envelope.Scheduled, "", 0); len(page) != 1 {
+		t.Errorf("%d listed", len(page))
+	}
+	if now, _ := s.Current("RETRY-0"); now != envelope.Accepted {
+		t.Errorf("what is to be tried again is %s", now)
+	}
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "submitted")}, event(envelope.Submitted, time.Second, "HELD-0"))
+	until(t, func() bool { now, _ := s.Current("HELD-0"); return now == envelope.Submitted })
+}
+
+func TestEventsAfterTheirStreamFellBack(t *testing.T) {
+	t.Parallel()
+	server := natstest.Server(t)
+	b := natstest.Connect(t, server, nil, nil)
+	for range 3 {
+		store(t, b, bus.Out{Subject: bus.EventSubject("acme", "submitted")}, event(envelope.Submitted, time.Second, "E-0"))
+	}
+	s := run(t, b, nil, nil)
+	if err := natstest.ByHand(t, server).DeleteStream(t.Context(), bus.EventStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.EnsureStreams(t.Context(), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	store(t, b, bus.Out{Subject: bus.EventSubject("acme", "delivered")}, event(envelope.Delivered, time.Minute, "E-0"))
+	until(t, func() bool { now, _ := s.Current("E-0"); return now == envelope.Delivered })
+}
+
 func TestEventsAloneAnswerCurrent(t *testing.T) {
 	t.Parallel()
 	b := natstest.Start(t, nil, nil)

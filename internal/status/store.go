@@ -144,7 +144,7 @@ func (s *Store) Current(messageID string) (envelope.Status, bool) {
 	defer sh.mu.Unlock()
 	if e := sh.find(id); e != nil {
 		if r := e.find(index); r != nil {
-			return r.status(), true
+			return e.status(r), true
 		}
 	}
 	return "", false
