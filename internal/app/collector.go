@@ -98,7 +98,7 @@ func (k *kit) collector(ctx context.Context) error {
 		return ""
 	})
 	k.add("reports", c.Run, nil)
-	k.add("callbacks", service.Server("callbacks", ln, c.Handler(), service.ServerOptions{Body: 10 * time.Second, Answer: 30 * time.Second, Log: k.log, Connections: callbackConnections}).Run, nil)
+	k.serve("callbacks", ln, c.Handler(), service.ServerOptions{Body: 10 * time.Second, Answer: 30 * time.Second, Connections: callbackConnections})
 	return nil
 }
 

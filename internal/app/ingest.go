@@ -112,7 +112,7 @@ func (k *kit) ingest(ctx context.Context) error {
 		return ""
 	})
 	k.add("hop", in.Run, nil)
-	k.add("api", service.Server("api", ln, in.Handler(), service.ServerOptions{Log: k.log}).Run, nil)
+	k.serve("api", ln, in.Handler(), service.ServerOptions{})
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"time"
@@ -52,6 +54,7 @@ type kit struct {
 	journal *journal.Journal
 	status  *status.Store
 	parts   []service.Part // in start order
+	streams chan struct{}  // closed once they are made
 	readers []string       // tenants that read their events from the bus; made by who takes submissions
 	slack   []byte
 }
@@ -185,10 +188,10 @@ func (k *kit) base(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	streams := make(chan struct{})
+	k.streams = make(chan struct{})
 	k.add("admin", service.Admin(ln, k.health, k.tel.Handler).Run, nil)
 	k.add("redis", k.watchRedis, nil)
-	k.add("streams", func(ctx context.Context) error { return k.ensureStreams(ctx, streams) }, streams)
+	k.add("streams", func(ctx context.Context) error { return k.ensureStreams(ctx, k.streams) }, k.streams)
 	k.health.RequireFunc("nats", k.bus.Trouble)
 	k.add("journal", k.journal.Run, nil)
 	k.health.RequireFunc("journal", waiting(k.journal.Ready(), "being read"))
@@ -198,6 +201,15 @@ func (k *kit) base(ctx context.Context) error {
 
 func (k *kit) add(name string, run func(ctx context.Context) error, ready <-chan struct{}) {
 	k.parts = append(k.parts, service.Part{Name: name, Run: run, Ready: ready})
+}
+
+// serve adds a door to the outside. It is open from the start, and says 503 until
+// there are streams to store in.
+func (k *kit) serve(name string, ln net.Listener, h http.Handler, o service.ServerOptions) {
+	o.Log = k.log
+	p := service.Server(name, ln, service.After(k.streams, h), o)
+	p.Early = true
+	k.parts = append(k.parts, p)
 }
 
 // waiting is a health check that is well once ready is closed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -163,6 +164,24 @@ func (a *answer) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// After answers 503 until ready is closed, so that whoever calls while a program
+// waits for what it needs is told at once, and does not hang. Then it is h.
+func After(ready <-chan struct{}, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ready:
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, starting) // a client that is gone cannot be told anything
+		}
+	})
+}
+
+const starting = `{"type":"urn:tuma:problem:unavailable","title":"Service Unavailable","status":503,"detail":"the program is starting: /readyz says what it waits for","code":"unavailable"}` + "\n"
 
 // Admin is the part that answers for the program's health and metrics.
 func Admin(ln net.Listener, h *Health, metrics http.Handler) Part {

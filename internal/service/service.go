@@ -21,6 +21,9 @@ type Part struct {
 	Run func(ctx context.Context) error
 	// Ready, if not nil, is closed by Run once the parts after this one may start.
 	Ready <-chan struct{}
+	// Early parts start before all others and wait for nobody. They stop in their
+	// place all the same: a server that says meanwhile that it cannot help yet.
+	Early bool
 }
 
 // grace is how long parts have to return once even their work is cancelled.
@@ -31,7 +34,7 @@ const grace = 2 * time.Second
 // ErrEnded is the failure of a part that returned without being told to.
 var ErrEnded = errors.New("ended by itself")
 
-// Run starts parts in order and blocks until all have stopped. They are stopped
+// Run starts parts in order, early ones first, and blocks until all have stopped. They are stopped
 // one by one in reverse order, so that whoever takes goes before what it writes
 // to, when ctx is cancelled or as soon as one fails. Together they have drain
 // for that; then the work in hand is cancelled too.
@@ -63,8 +66,8 @@ func Run(ctx context.Context, drain time.Duration, parts ...Part) error {
 // running[i].err is written by part i before its done is closed.
 type group struct {
 	parts   []Part
-	running []*running
-	ended   chan int // indices of parts whose Run returned
+	running []*running // nil: not started
+	ended   chan int   // indices of parts whose Run returned
 	work    context.Context
 	abandon context.CancelFunc
 }
@@ -77,21 +80,21 @@ type running struct {
 }
 
 func newGroup(ctx context.Context, parts []Part) *group {
-	g := &group{parts: parts, ended: make(chan int, len(parts))}
+	g := &group{parts: parts, running: make([]*running, len(parts)), ended: make(chan int, len(parts))}
 	g.work, g.abandon = context.WithCancel(context.WithoutCancel(ctx))
 	return g
 }
 
 func (g *group) start(ctx context.Context) error {
 	for i, p := range g.parts {
-		take, stop := context.WithCancel(g.work)
-		r := &running{stop: stop, done: make(chan struct{})}
-		g.running = append(g.running, r)
-		go func() {
-			r.err = p.Run(withScope(take, g.work))
-			close(r.done)
-			g.ended <- i
-		}()
+		if p.Early {
+			g.launch(i)
+		}
+	}
+	for i, p := range g.parts {
+		if !p.Early {
+			g.launch(i)
+		}
 		if p.Ready == nil {
 			continue
 		}
@@ -106,11 +109,25 @@ func (g *group) start(ctx context.Context) error {
 	return nil
 }
 
+func (g *group) launch(i int) {
+	take, stop := context.WithCancel(g.work)
+	r := &running{stop: stop, done: make(chan struct{})}
+	g.running[i] = r
+	go func() {
+		r.err = g.parts[i].Run(withScope(take, g.work))
+		close(r.done)
+		g.ended <- i
+	}()
+}
+
 // stop returns the names of parts that did not finish in time.
 func (g *group) stop(drain time.Duration) (late []string) {
 	deadline := time.NewTimer(drain)
 	defer deadline.Stop()
 	for _, r := range slices.Backward(g.running) {
+		if r == nil {
+			continue
+		}
 		r.stopped = true
 		r.stop()
 		select {
@@ -121,6 +138,9 @@ func (g *group) stop(drain time.Duration) (late []string) {
 		break
 	}
 	for i, r := range g.running {
+		if r == nil {
+			continue
+		}
 		r.stopped = true
 		r.stop()
 		select {
@@ -133,6 +153,9 @@ func (g *group) stop(drain time.Duration) (late []string) {
 	last := time.NewTimer(grace)
 	defer last.Stop()
 	for _, r := range g.running {
+		if r == nil {
+			continue
+		}
 		select {
 		case <-r.done:
 		case <-last.C:
@@ -153,6 +176,9 @@ func (g *group) failure(i int) error {
 // firstError returns a failure met while stopping, of the last started first.
 func (g *group) firstError() error {
 	for i, r := range slices.Backward(g.running) {
+		if r == nil {
+			continue
+		}
 		select {
 		case <-r.done:
 			if r.err != nil && !errors.Is(r.err, context.Canceled) {

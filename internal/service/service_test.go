@@ -57,6 +57,27 @@ func TestStopsInReverse(t *testing.T) {
 	})
 }
 
+// What is early does not wait for what others wait for, and stops in its place.
+func TestEarlyPartsWaitForNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var d diary
+		never := Part{Name: "never ready", Ready: make(chan struct{}), Run: func(ctx context.Context) error { <-ctx.Done(); d.add("stop waiting"); return nil }}
+		door := d.part("door")
+		door.Early = true
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if err := Run(ctx, time.Minute, d.part("bus"), never, d.part("hop"), door); err != nil {
+			t.Error(err)
+		}
+		slices.Sort(d.lines[:2]) // they start side by side
+		want := []string{"start bus", "start door", "stop door", "stop waiting", "stop bus"}
+		if !slices.Equal(d.lines, want) {
+			t.Errorf("got %v", d.lines)
+		}
+	})
+}
+
 func TestFirstErrorStopsAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
