@@ -56,6 +56,20 @@ func (m *Msg) Get(key string) string {
 	return ""
 }
 
+// GetFold is Get for a header that a client set: libraries that write HTTP's
+// headers spell names their own way (Traceparent), which a client cannot help.
+func (m *Msg) GetFold(key string) string {
+	if v := m.Get(key); v != "" {
+		return v
+	}
+	for k, v := range m.Header {
+		if len(v) > 0 && strings.EqualFold(k, key) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
 // Ack settles the message. It is sent, not confirmed: a lost ack brings the
 // message again.
 func (m *Msg) Ack() error { return m.answer("+ACK") }

@@ -60,6 +60,9 @@ func (t *tuma) deadList() *cobra.Command {
 		Short: "List dead letters, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains([]string{"", "refused", "uncertain", "poison"}, why) {
+				return errors.New("--reason is refused, uncertain or poison")
+			}
 			c, err := t.client()
 			if err != nil {
 				return err

@@ -60,8 +60,13 @@ func (in *Ingest) getDeadLetters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	account, reason := q.Get("account"), envelope.DeadReason(q.Get("reason"))
+	switch reason {
+	case "", envelope.DeadRefused, envelope.DeadUncertain, envelope.DeadPoison:
+	default:
+		return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "reason must be refused, uncertain or poison")
+	}
 	wanted := func(v *DeadView) bool {
-		account, reason := q.Get("account"), envelope.DeadReason(q.Get("reason"))
 		open := all || v.Messages == 0 || v.Settled < v.Messages
 		return open && (account == "" || account == v.Account) && (reason == "" || reason == v.Reason)
 	}

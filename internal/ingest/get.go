@@ -47,6 +47,9 @@ func (in *Ingest) getEnvelopeMessages(w http.ResponseWriter, r *http.Request) er
 	if filter != "" && !slices.Contains(allStatuses(), filter) {
 		return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "status is none of ours")
 	}
+	if c := q.Get("cursor"); c != "" && !status.IsCursor(c) {
+		return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "cursor is none of ours")
+	}
 	limit, err := number(r, "limit", 0, status.MaxPage)
 	if err != nil {
 		return err

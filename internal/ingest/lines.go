@@ -55,7 +55,7 @@ func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.
 	s.wait = true
 	var out lineSink = &summary{dryRun: s.dryRun, batches: map[string]int{}}
 	if s.brief = true; accepts(r, typeNDJSON) {
-		s.brief, out = false, newLineStream(w)
+		s.brief, out = false, newLineStream(w, s.dryRun)
 	}
 	order := make(chan *chunk, chunksAtOnce)
 	told := make(chan struct{})

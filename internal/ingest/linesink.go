@@ -103,6 +103,7 @@ func (s *summary) end(w http.ResponseWriter, readErr error) error {
 type lineStream struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
+	well    int // status of a line that is accepted
 	started bool
 	broken  bool
 }
@@ -116,8 +117,11 @@ type LineAnswer struct {
 	*Answer
 }
 
-func newLineStream(w http.ResponseWriter) *lineStream {
-	s := &lineStream{w: w, rc: http.NewResponseController(w)}
+func newLineStream(w http.ResponseWriter, dryRun bool) *lineStream {
+	s := &lineStream{w: w, rc: http.NewResponseController(w), well: http.StatusAccepted}
+	if dryRun {
+		s.well = http.StatusOK
+	}
 	_ = s.rc.EnableFullDuplex() // where it is not supported the answers come after the body
 	return s
 }
@@ -131,9 +135,9 @@ func (s *lineStream) add(l *line) bool {
 		s.w.Header().Set("Content-Type", typeNDJSON)
 		s.w.WriteHeader(http.StatusOK)
 	}
-	a := LineAnswer{Line: l.number, Status: http.StatusAccepted, Answer: l.answer}
+	a := LineAnswer{Line: l.number, Status: s.well, Answer: l.answer}
+	list := l.rejects()
 	if l.err != nil {
-		list := l.rejects()
 		a.Status, a.Code, a.Detail = l.err.Status, l.err.Code, l.err.Detail
 		a.Answer = &Answer{Counts: Counts{0, len(list)}, Messages: []AcceptedMessage{}, Errors: list}
 	}

@@ -49,7 +49,7 @@ func (in *Ingest) postMessages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	if s.dryRun, err = flag(r, "dry_run"); err != nil {
+	if s.dryRun, err = dryRun(r); err != nil {
 		return err
 	}
 	if s.key, err = idempotencyKey(r); err != nil {
@@ -165,7 +165,9 @@ func bodyProblem(err error) error {
 func decodeProblem(err error) error {
 	var r *envelope.Refusal
 	if errors.As(err, &r) && r.Code == envelope.TooManyRecipients {
-		return refusalProblem(http.StatusUnprocessableEntity, err)
+		p := refusalProblem(http.StatusUnprocessableEntity, err)
+		p.Errors = []Rejected{rejected(envelope.MaxRecipients, "", err)} // where it goes too far
+		return p
 	}
 	return refusalProblem(http.StatusBadRequest, err)
 }
@@ -199,6 +201,15 @@ func agree(header, field string) (string, error) {
 		return header, nil
 	}
 	return field, nil
+}
+
+// dryRun reads the flag of that name. One without a value does not count as false:
+// whoever wrote it does not want anything sent.
+func dryRun(r *http.Request) (bool, error) {
+	if q := r.URL.Query(); q.Has("dry_run") && q.Get("dry_run") == "" {
+		return false, problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "dry_run must be true or false")
+	}
+	return flag(r, "dry_run")
 }
 
 // flag reads a boolean of the query.

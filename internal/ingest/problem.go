@@ -26,6 +26,7 @@ type Problem struct {
 	*Counts // NDJSON: what came of the lines before
 
 	RetryAfter time.Duration `json:"-"`
+	allow      string        // methods that are possible
 	cause      error
 }
 
@@ -115,6 +116,9 @@ func (in *Ingest) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
+	}
+	if p.allow != "" {
+		w.Header().Set("Allow", p.allow)
 	}
 	writeJSON(w, p.Status, "application/problem+json", p)
 }

@@ -72,14 +72,20 @@ func (in *Ingest) Handler() http.Handler {
 
 // unrouted tells a wrong method from a wrong path.
 func unrouted(mux *http.ServeMux, r *http.Request) *Problem {
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+	var possible []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "/" {
-			return problem(http.StatusMethodNotAllowed, codeMethod, r.Method+" is not possible here")
+			possible = append(possible, method)
 		}
 	}
-	return problem(http.StatusNotFound, codeNotFound, "there is no such resource")
+	if possible == nil {
+		return problem(http.StatusNotFound, codeNotFound, "there is no such resource")
+	}
+	p := problem(http.StatusMethodNotAllowed, codeMethod, r.Method+" is not possible here")
+	p.allow = strings.Join(possible, ", ")
+	return p
 }
 
 // mediaType returns the body's type, or an error for one that is not taken.

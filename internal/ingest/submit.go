@@ -117,7 +117,7 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer)
 	}
 	switch k.state {
 	case idempotency.Mismatch:
-		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
+		return nil, duplicate(s.env)
 	case idempotency.Pending:
 		return nil, pending()
 	case idempotency.Done:
@@ -136,6 +136,14 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer)
 	}
 	crash.At("ingest.after-claim")
 	return in.submitFirst(ctx, s, k)
+}
+
+// duplicate answers a key that was used with another body.
+func duplicate(e *envelope.Envelope) *Problem {
+	err := envelope.Refuse(envelope.Duplicate, "", "the idempotency key was used with another body")
+	p := refusalProblem(http.StatusUnprocessableEntity, err)
+	p.Errors = rejectAll(e, err)
+	return p
 }
 
 // pending answers a repeat that comes too early.
@@ -235,8 +243,15 @@ func (in *Ingest) accept(ctx context.Context, s submission, r *receipt, msgID st
 	}
 	ack, err := in.store(ctx, o, k)
 	crash.At("ingest.after-keyed-store")
-	return in.stored(ctx, r, ack, err, k, in.count)
+	other, err = in.stored(ctx, r, ack, err, k, in.count)
+	if errors.Is(err, errOtherBody) {
+		err = duplicate(s.env)
+	}
+	return other, err
 }
+
+// errOtherBody is why the bus's own memory of a key refuses a submission.
+var errOtherBody = errors.New("ingest: the key was used with another body")
 
 // stored concludes from what became of the store; count is told what was accepted.
 func (in *Ingest) stored(ctx context.Context, r *receipt, ack bus.Ack, err error, k *held, count func(string, envelope.Status, int)) (other *keyAnswer, _ error) {
@@ -280,7 +295,7 @@ func (in *Ingest) repeated(ctx context.Context, mine *envelope.Piece, ack bus.Ac
 	}
 	if m.Get(headerBody) != header(k.body) {
 		k.open = false // it is not ours
-		return nil, problem(http.StatusUnprocessableEntity, string(envelope.Duplicate), "the idempotency key was used with another body")
+		return nil, errOtherBody
 	}
 	p, err := unpack(m)
 	if err != nil {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -61,12 +62,12 @@ func (in *Ingest) takeDue(ctx context.Context, m *bus.Msg) error {
 
 // takePublished takes what a client published.
 func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Priority, m *bus.Msg, origin envelope.Origin) (err error) {
-	ctx, trace, end := in.span(ctx, "submit", traceparent(m.Get(headerTrace)))
+	ctx, trace, end := in.span(ctx, "submit", traceparent(m.GetFold(headerTrace)))
 	defer func() { end(err) }()
 	s := submission{tenant: t, trace: trace}
 	if s.env, err = envelope.Decode(m.Data); err != nil {
 		why := rejected(0, "", err)
-		nobody := envelope.EventMessage{Error: &envelope.EventError{Code: string(why.Code), Detail: why.Detail}}
+		nobody := envelope.EventMessage{Traceparent: trace, Error: &envelope.EventError{Code: string(why.Code), Detail: why.Detail}}
 		if err := in.tell(ctx, origin, t.Name, envelope.Rejected, []envelope.EventMessage{nobody}); err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Prior
 	}
 	s.env.Priority = p
 	if s.key, err = busKey(m, s.env); err != nil {
-		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
+		return in.tellRejected(ctx, s, origin, rejectAll(s.env, err))
 	}
 	id := envelopeID(m.Time, origin)
 	if s.key == "" {
@@ -92,7 +93,7 @@ func (in *Ingest) takePublished(ctx context.Context, t *Tenant, p envelope.Prior
 	switch k.state {
 	case idempotency.Mismatch:
 		err := envelope.Refuse(envelope.Duplicate, "idempotency_key", "was used with another body")
-		return in.tellRejected(ctx, t, origin, s.env.Ref, rejectAll(s.env, err))
+		return in.tellRejected(ctx, s, origin, rejectAll(s.env, err))
 	case idempotency.Pending:
 		return &laterError{hopRetry}
 	case idempotency.Done, idempotency.TakenOver:
@@ -177,7 +178,7 @@ func (in *Ingest) takeNew(ctx context.Context, s submission, origin envelope.Ori
 	if wait := in.quota.take(ctx, s.tenant.Name, len(r.piece.Messages)); wait > 0 {
 		return false, &laterError{min(wait, maxGivenBack)}
 	}
-	if err := in.tellRejected(ctx, s.tenant, origin, s.env.Ref, r.refused); err != nil {
+	if err := in.tellRejected(ctx, s, origin, r.refused); err != nil {
 		return false, err
 	}
 	tell := func() error { return in.tellAccepted(ctx, origin, r.piece) }
@@ -199,13 +200,13 @@ func (in *Ingest) reject(ctx context.Context, s submission, origin envelope.Orig
 	if !errors.As(err, &p) || len(p.Errors) == 0 {
 		return err
 	}
-	return in.tellRejected(ctx, s.tenant, origin, s.env.Ref, p.Errors)
+	return in.tellRejected(ctx, s, origin, p.Errors)
 }
 
 // busKey is the idempotency key of what was published: header and field must
 // agree, and without either the publisher's message id counts as one.
 func busKey(m *bus.Msg, e *envelope.Envelope) (string, error) {
-	header := m.Get("Idempotency-Key")
+	header := m.GetFold("Idempotency-Key")
 	if err := envelope.CheckKey("Idempotency-Key", header); err != nil {
 		return "", err
 	}
@@ -243,14 +244,19 @@ func (in *Ingest) tellAccepted(ctx context.Context, o envelope.Origin, p *envelo
 }
 
 // tellRejected publishes refusals of a submission that came over the bus.
-func (in *Ingest) tellRejected(ctx context.Context, t *Tenant, o envelope.Origin, ref string, refused []Rejected) error {
+func (in *Ingest) tellRejected(ctx context.Context, s submission, o envelope.Origin, refused []Rejected) error {
 	msgs := make([]envelope.EventMessage, len(refused))
+	recipients := recipientsOf(s.env)
 	for i, r := range refused {
 		msgs[i] = envelope.EventMessage{
-			Index: &refused[i].Index, To: r.To, Ref: ref, Error: &envelope.EventError{Code: string(r.Code), Detail: r.Detail},
+			Index: &refused[i].Index, To: r.To, Ref: cmp.Or(recipients[r.Index].Ref, s.env.Ref), Traceparent: s.trace,
+			Error: &envelope.EventError{Code: string(r.Code), Detail: r.Detail},
+		}
+		if envelope.CheckRef(msgs[i].Ref) != nil { // it may be as long as the submission, times its recipients
+			msgs[i].Ref = ""
 		}
 	}
-	if err := in.tell(ctx, o, t.Name, envelope.Rejected, msgs); err != nil {
+	if err := in.tell(ctx, o, s.tenant.Name, envelope.Rejected, msgs); err != nil {
 		return err
 	}
 	in.refused(len(refused))

@@ -99,17 +99,22 @@ func (s *Store) Envelope(tenant, id string) (Envelope, bool) {
 	return out, found
 }
 
+// IsCursor reports whether c can be a cursor of Messages.
+func IsCursor(c string) bool {
+	n, err := strconv.Atoi(c)
+	return err == nil && n >= 0
+}
+
 // Messages returns a page of an envelope's messages in their order, all or
 // those of one status, and the cursor of the next page, empty after the last.
 // ok is false if the tenant has no such envelope or the cursor is none of ours.
 func (s *Store) Messages(tenant, envelopeID string, filter envelope.Status, cursor string, limit int) (page []Message, next string, ok bool) {
 	from := 0
 	if cursor != "" {
-		n, err := strconv.Atoi(cursor)
-		if err != nil || n < 0 {
+		if !IsCursor(cursor) {
 			return nil, "", false
 		}
-		from = n
+		from, _ = strconv.Atoi(cursor)
 	}
 	if limit <= 0 {
 		limit = defaultPage
