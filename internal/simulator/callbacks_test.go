@@ -230,7 +230,7 @@ func TestDocsAreComplete(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{faultStatus, faultThrottle, faultReset, faultHang, faultCut, faultHTML, faultLatency, faultPartial,
-		faultMissing, faultReorder, faultBalance, faultQuota, faultSloppyJSON, faultErrorIn200, faultNoClientRef,
+		faultMissing, faultReorder, faultBalance, faultQuota, faultSloppyJSON, faultErrorIn200, faultNoClientRef, faultLooseJSON,
 		faultReportEarly, faultReportLate, faultReportTwice, faultReportLost, faultReportUndelivered} {
 		if kindOf(kind) == 0 || !strings.Contains(string(doc), "`"+kind+"`") {
 			t.Errorf("docs do not name %s", kind)

@@ -22,12 +22,13 @@ const (
 	faultPartial = "partial"
 	faultMissing = "missing"
 	faultReorder = "reorder"
-	// Moods of one API.
+	// Moods of one API; the last is of all.
 	faultBalance     = "balance"
 	faultQuota       = "quota"
 	faultSloppyJSON  = "sloppy_json"
 	faultErrorIn200  = "error_in_200"
 	faultNoClientRef = "no_client_ref"
+	faultLooseJSON   = "loose_json"
 	// Fates of single reports.
 	faultReportEarly       = "report_early"
 	faultReportLate        = "report_late"
@@ -49,7 +50,7 @@ func kindOf(kind string) strikes {
 	case faultStatus, faultThrottle, faultReset, faultHang, faultCut, faultHTML:
 		return strikesEnd
 	case faultLatency, faultPartial, faultMissing, faultReorder,
-		faultBalance, faultQuota, faultSloppyJSON, faultErrorIn200, faultNoClientRef:
+		faultBalance, faultQuota, faultSloppyJSON, faultErrorIn200, faultNoClientRef, faultLooseJSON:
 		return strikesRequest
 	case faultReportEarly, faultReportLate, faultReportTwice, faultReportLost, faultReportUndelivered:
 		return strikesReport

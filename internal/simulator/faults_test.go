@@ -184,6 +184,13 @@ func TestMoods(t *testing.T) {
 	if json.Valid(w.Body.Bytes()) || !strings.HasSuffix(w.Body.String(), ",\n  }") {
 		t.Errorf("not sloppy: %s", w.Body)
 	}
+	set(Fault{Kind: "loose_json"})
+	w = one(s, DigitalServices).do(s)
+	doc := parse(t, strings.TrimPrefix(w.Body.String(), "\ufeff"))
+	if _, number := at(doc, "response", "messageid").(float64); !number || at(doc, "totalmessages") != "1" || at(doc, "response", "cost") != "75" ||
+		!strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") || !strings.HasPrefix(w.Body.String(), "\ufeff") {
+		t.Errorf("not loose: %s", w.Body)
+	}
 	set(Fault{Kind: "error_in_200"})
 	q := one(s, SMSBox)
 	q.body = strings.Replace(q.body, "INFO", smsBoxInactive, 1)

@@ -123,6 +123,9 @@ func (s *Simulator) serve(typ string, g gateway, w http.ResponseWriter, r *http.
 
 	wait(r.Context(), c.faults.before)
 	rep := c.decide()
+	if c.faults.moods[faultLooseJSON] {
+		rep = rep.loosened()
+	}
 	c.sendEarly()
 	wait(r.Context(), c.faults.after)
 	s.ledger.conclude(c, rep, true)

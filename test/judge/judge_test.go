@@ -24,11 +24,19 @@ import (
 // judge is the simulators, served.
 type judge struct {
 	*testing.T
-	sim *simulator.Simulator
-	url string
+	sim   *simulator.Simulator
+	url   string
+	loose bool
 }
 
-func start(t *testing.T) judge {
+// each runs a test against the simulators as the documents are, and against the
+// same that write their answers in other types.
+func each(t *testing.T, test func(t *testing.T, loose bool)) {
+	t.Run("as documented", func(t *testing.T) { t.Parallel(); test(t, false) })
+	t.Run("in other types", func(t *testing.T) { t.Parallel(); test(t, true) })
+}
+
+func start(t *testing.T, loose bool) judge {
 	t.Helper()
 	rates := map[string]int{}
 	for _, typ := range simulator.Types() {
@@ -37,7 +45,20 @@ func start(t *testing.T) judge {
 	sim := simulator.New(simulator.Options{Rates: rates, ReportDelay: -1})
 	server := httptest.NewServer(sim.Handler())
 	t.Cleanup(server.Close)
-	return judge{t, sim, server.URL}
+	j := judge{t, sim, server.URL, loose}
+	j.faults()
+	return j
+}
+
+// faults has these things go wrong from now on.
+func (j judge) faults(list ...simulator.Fault) {
+	j.Helper()
+	if j.loose {
+		list = append(list, simulator.Fault{Kind: "loose_json", Any: true})
+	}
+	if err := j.sim.SetFaults(list...); err != nil {
+		j.Fatal(err)
+	}
 }
 
 func (j judge) account(typ string, options map[string]any) providers.Provider {
@@ -134,8 +155,9 @@ func message(to, text string, options map[string]string) providers.Message {
 
 // TestEveryOption: each option of an account and of a message is taken, and
 // changes what it is to change.
-func TestEveryOption(t *testing.T) {
-	t.Parallel()
+func TestEveryOption(t *testing.T) { t.Parallel(); each(t, judgeEveryOption) }
+
+func judgeEveryOption(t *testing.T, loose bool) {
 	hour := map[string]string{"scheduled_at": later(time.Hour)}
 	for name, c := range map[string]struct {
 		typ     string
@@ -166,7 +188,7 @@ func TestEveryOption(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j := start(t)
+			j := start(t, loose)
 			_, texts := j.taken(c.typ, j.account(c.typ, c.account), c.sent...)
 			if diff := cmp.Diff(c.want, texts); diff != "" {
 				t.Error(diff)
@@ -176,8 +198,9 @@ func TestEveryOption(t *testing.T) {
 }
 
 // TestRefusals: what a gateway refuses, and why, is understood as it was meant.
-func TestRefusals(t *testing.T) {
-	t.Parallel()
+func TestRefusals(t *testing.T) { t.Parallel(); each(t, judgeRefusals) }
+
+func judgeRefusals(t *testing.T, loose bool) {
 	type want struct {
 		class  providers.Class
 		bad    []string
@@ -204,11 +227,9 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j := start(t)
+			j := start(t, loose)
 			if c.fault.Kind != "" {
-				if err := j.sim.SetFaults(c.fault); err != nil {
-					t.Fatal(err)
-				}
+				j.faults(c.fault)
 			}
 			results, err := j.send(j.account(c.typ, nil), c.sent...)
 			var got want
@@ -228,9 +249,10 @@ func TestRefusals(t *testing.T) {
 
 // TestSMSBoxDesk holds, changes and lets go what SMSBox has scheduled, and asks
 // for a sender name.
-func TestSMSBoxDesk(t *testing.T) {
-	t.Parallel()
-	j := start(t)
+func TestSMSBoxDesk(t *testing.T) { t.Parallel(); each(t, judgeSMSBoxDesk) }
+
+func judgeSMSBoxDesk(t *testing.T, loose bool) {
+	j := start(t, loose)
 	p := j.account(simulator.SMSBox, nil)
 	ids, _ := j.taken(simulator.SMSBox, p, message("+22670000001", "Hi", map[string]string{"scheduled_at": later(time.Hour)}))
 	for _, c := range []struct {
@@ -272,9 +294,10 @@ func TestSMSBoxDesk(t *testing.T) {
 
 // TestSMSSchedulerDesk shows and deletes, a whole request and one SMS of it, and
 // finds what became of the rest.
-func TestSMSSchedulerDesk(t *testing.T) {
-	t.Parallel()
-	j := start(t)
+func TestSMSSchedulerDesk(t *testing.T) { t.Parallel(); each(t, judgeSMSSchedulerDesk) }
+
+func judgeSMSSchedulerDesk(t *testing.T, loose bool) {
+	j := start(t, loose)
 	p := j.account(simulator.SMSScheduler, map[string]any{"zone": "UTC"})
 	ids, _ := j.taken(simulator.SMSScheduler, p,
 		message("+33612345678", strings.Repeat("long ", 40), map[string]string{"scheduled_at": later(time.Hour)}),

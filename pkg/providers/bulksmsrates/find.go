@@ -2,7 +2,6 @@ package bulksmsrates
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -133,34 +132,16 @@ type page struct {
 }
 
 func (p *provider) readPage(resp *httpapi.Response) (page, error) {
-	var a struct {
-		Data       json.RawMessage `json:"data"`
-		Pagination struct {
-			Total  httpapi.Words `json:"total"`
-			More   httpapi.Truth `json:"has_more"`
-			Cursor httpapi.Words `json:"cursor"`
-		} `json:"pagination"`
-	}
-	if err := json.Unmarshal(resp.Body, &a); err != nil {
-		return page{}, p.http.Failure(resp)
-	}
-	list, array, err := httpapi.Objects(a.Data)
+	list, rest, err := readList(resp.Body, "status")
 	if err != nil || len(list) > pageSize {
 		return page{}, p.http.Failure(resp)
 	}
-	out := page{total: -1, entries: make([]entry, len(list))}
-	for i, raw := range list {
-		f, err := read(raw)
-		if err != nil || !array && f.first("status") == "" { // one that stands alone is a message, or the list is elsewhere
-			return page{}, p.http.Failure(resp)
-		}
+	out := page{total: rest.total, next: rest.cursor, entries: make([]entry, len(list))}
+	for i, f := range list {
 		out.entries[i] = entryOf(f)
 	}
-	if total, err := strconv.Atoi(string(a.Pagination.Total)); err == nil {
-		out.total = total
-	}
-	if a.Pagination.More.True && len(a.Pagination.Cursor) <= maxCursor {
-		out.next = string(a.Pagination.Cursor)
+	if len(out.next) > maxCursor {
+		out.next = ""
 	}
 	return out, nil
 }

@@ -25,6 +25,46 @@ func read(body []byte) (fields, error) {
 	return fields{top}, nil
 }
 
+// pagination is what a page says of the others.
+type pagination struct {
+	total  int    // -1: not told
+	cursor string // of the next page; empty: there is none
+}
+
+// readList reads a page of a list, as "Pagination" shows it. One object in its place
+// is a list of one if it has the field that all of its kind have.
+func readList(body []byte, mark string) (list []fields, rest pagination, err error) {
+	var a struct {
+		Data       json.RawMessage `json:"data"`
+		Pagination struct {
+			Total  httpapi.Words `json:"total"`
+			More   httpapi.Truth `json:"has_more"`
+			Cursor httpapi.Words `json:"cursor"`
+		} `json:"pagination"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, rest, httpapi.ErrUnreadable
+	}
+	objects, array, err := httpapi.Objects(a.Data)
+	if err != nil {
+		return nil, rest, err
+	}
+	for _, raw := range objects {
+		f, err := read(raw)
+		if err != nil || !array && f.first(mark) == "" {
+			return nil, rest, httpapi.ErrUnreadable
+		}
+		list = append(list, f)
+	}
+	if rest.total, err = strconv.Atoi(string(a.Pagination.Total)); err != nil {
+		rest.total = -1
+	}
+	if a.Pagination.More.True {
+		rest.cursor = string(a.Pagination.Cursor)
+	}
+	return list, rest, nil
+}
+
 // within puts the objects called name before those that hold them.
 func (f fields) within(name string) fields {
 	out := f

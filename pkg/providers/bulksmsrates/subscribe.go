@@ -2,7 +2,6 @@ package bulksmsrates
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -117,23 +116,17 @@ func (p *provider) hooks(ctx context.Context, slot providers.Slot) (out []hook, 
 		if resp.Status/100 != 2 {
 			return nil, p.failure(resp, 1)
 		}
-		var a struct {
-			Data       []map[string]any `json:"data"`
-			Pagination struct {
-				More   bool   `json:"has_more"`
-				Cursor string `json:"cursor"`
-			} `json:"pagination"`
-		}
-		if err := json.Unmarshal(resp.Body, &a); err != nil || a.Data == nil {
+		list, rest, err := readList(resp.Body, "url")
+		if err != nil {
 			return nil, p.http.Failure(resp)
 		}
-		for _, m := range a.Data {
-			out = append(out, hookOf(fields{m}))
+		for _, f := range list {
+			out = append(out, hookOf(f))
 		}
-		if !a.Pagination.More || a.Pagination.Cursor == "" {
+		if rest.cursor == "" {
 			break
 		}
-		query.Set("cursor", a.Pagination.Cursor)
+		query.Set("cursor", rest.cursor)
 	}
 	return out, nil
 }
