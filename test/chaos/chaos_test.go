@@ -100,7 +100,7 @@ func (j *judgement) report(n *nemesis, f *fleet, drained time.Duration) string {
 	line("accepted twice under one key", "%d, by a Redis and a NATS that had both forgotten it", j.forgotten)
 	line("uncertain", "%d left, %d sent again as their policy says", j.uncertain, j.retried)
 	line("most requests in any second", "%v, the limit is %d", j.most, chaosLimit)
-	line("reports", "%d answered 2xx; %d messages taken, %d of them reported", j.reports, j.taken, j.matched)
+	line("reports", "%d answered 2xx; %d messages taken, %d of them reported, %d left without", j.reports, j.taken, j.matched, len(j.unreported))
 	line("statuses", "%v", j.statuses)
 	line("drained after", "%s", drained.Round(time.Second))
 	line("promises broken", "%d", len(j.broken))
