@@ -78,12 +78,12 @@ func TestFullQueueIsLeftAlone(t *testing.T) {
 	r.limit(bus.QueueStream("b"), 1)
 	r.queue(r.piece("e", 0, 1, func(p *envelope.Piece) { p.Route = []string{"b"} }))
 	r.dispatcher("d1", r.account("a", g))
-	r.until("tried three times", func() bool { return g.requests() >= 3 })
+	r.until("tried again", func() bool { return g.requests() >= 2 })
 	g.mu.Lock()
-	first, second := g.at[1].Sub(g.at[0]), g.at[2].Sub(g.at[1])
+	first := g.at[1].Sub(g.at[0])
 	g.mu.Unlock()
-	if second < first*3/2 {
-		t.Errorf("tried again after %v, and after %v", first, second)
+	if first < 1500*time.Millisecond { // what else is handed back comes after a second
+		t.Errorf("tried again after %v", first)
 	}
 	r.limit(bus.QueueStream("b"), -1)
 	r.until("moved", func() bool {
