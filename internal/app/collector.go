@@ -61,6 +61,9 @@ func (k *kit) collector(ctx context.Context) error {
 			acct.Tenant = k.cfg.Ingest.Tenants[0].Name
 		}
 		o.Accounts = append(o.Accounts, acct)
+		for _, c := range dlr.Classes() {
+			k.tel.Metrics.Callbacks(name, string(c), 0)
+		}
 		if d, ok := adapters[name].(providers.Desk); ok {
 			at := desk.Account{Name: name, Desk: d, Slot: limiter.Slot}
 			k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, k.bus, at, k.log) }, nil)

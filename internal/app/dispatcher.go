@@ -10,6 +10,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
 // RunDispatcher runs the program that sends.
@@ -74,6 +75,9 @@ func (k *kit) dispatcher() error {
 			}
 		}
 		o.Accounts = append(o.Accounts, acct)
+		for c := providers.Accepted; c <= providers.Uncertain; c++ {
+			k.tel.Metrics.Requests(name, c.String(), 0)
+		}
 	}
 	d := dispatch.New(o)
 	k.add("dispatch", func(ctx context.Context) error { return d.Run(ctx, service.Work(ctx)) }, nil)

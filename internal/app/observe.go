@@ -30,7 +30,7 @@ var _ dispatch.Observer = (*observer)(nil)
 
 // Request implements dispatch.Observer.
 func (o *observer) Request(account string, c providers.Class) {
-	o.tel.Metrics.Request(account, c.String())
+	o.tel.Metrics.Requests(account, c.String(), 1)
 }
 
 // Messages implements dispatch.Observer.

@@ -59,6 +59,7 @@ type account struct {
 	ramp         int       // most messages of a request after trouble; 0: no bound
 	ceiling      int       // most messages that a counted limit's window takes; 0: no bound
 	ill          bool      // what was told to the others and not taken back
+	refused      bool      // the same, of the account itself: its credentials, balance or quota
 	search       *search
 	requests     int       // since measured
 	slotUse      float64   // as last told
@@ -315,7 +316,6 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 		a.mu.Unlock()
 		a.block(unreachable, now.Add(max(wait, backoff/2+rand.N(backoff/2))))
 	}
-	a.d.Observer.Mode(a.o.Name, "account", refused != "")
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch class {
@@ -325,6 +325,7 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 			a.ramp = 1
 		}
 	case providers.Accepted, providers.Rejected, providers.RejectedHere:
+		a.refused = false
 		if a.ill {
 			a.ill = false
 			a.found(journal.Well, 0)
@@ -337,6 +338,8 @@ func (a *account) after(ctx context.Context, class providers.Class, e *providers
 	if a.tripped.Swap(false) || refused != "" {
 		a.ramp, a.ill = 1, true // the others know, and the next request is a probe
 	}
+	a.refused = a.refused || refused != ""
+	a.d.Observer.Mode(a.o.Name, "account", a.refused)
 	if e != nil {
 		a.lastError = e.Error()
 	}

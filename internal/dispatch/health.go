@@ -53,7 +53,7 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 	}
 	if r.Reason == journal.Well {
 		a.mu.Lock()
-		a.ill = false
+		a.ill, a.refused = false, false
 		a.mu.Unlock()
 		a.unblock()
 		return
@@ -63,6 +63,7 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 		a.block(r.Reason, until)
 		a.mu.Lock()
 		a.ramp, a.ill = 1, true // whoever finds it well tells
+		a.refused = a.refused || journal.Refused(r.Reason)
 		a.mu.Unlock()
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -26,8 +28,13 @@ func (a *account) measure(ctx context.Context) {
 		a.d.Observer.SlotUse(a.o.Name, a.slotUse)
 	}
 	a.requests, a.measured = 0, now
+	refused := a.refused
 	a.mu.Unlock()
 	a.d.Observer.Uncertain(a.o.Name, a.j.Unsettled(a.o.Name), flying*size)
+	// Told again each time: what changed may have been found by another dispatcher,
+	// and a breaker without traffic changes when it is looked at, and not before.
+	a.d.Observer.Mode(a.o.Name, "account", refused)
+	a.d.Observer.Mode(a.o.Name, "breaker", a.breaker.State() == gobreaker.StateOpen)
 	a.d.Observer.Mode(a.o.Name, "paused", a.j.Paused(a.o.Name))
 	a.d.Observer.Mode(a.o.Name, "journal", a.j.Full() != "")
 	a.d.Observer.Mode(a.o.Name, "degraded", a.pace.degraded())

@@ -77,6 +77,11 @@ const (
 	Homeless    Class = "homeless"    // inbound to a number that no tenant has
 )
 
+// Classes returns all of them.
+func Classes() []Class {
+	return []Class{Stored, Repeated, Refused, Unavailable, Matched, Parked, Unmatched, Quarantined, Unsaid, Poison, Homeless}
+}
+
 // Account is one configured provider login.
 type Account struct {
 	Name     string

@@ -63,14 +63,17 @@ func (m *Metrics) MessageStatus(account, status string, n int) {
 	}
 }
 
-// Request counts one request to a provider by the class of its answer.
-func (m *Metrics) Request(account, class string) {
+// Requests counts n requests to a provider by the class of their answers. With 0 it
+// shows a counter that has counted nothing: one that begins at 1 is no rise to
+// Prometheus, and an alert would miss the first.
+func (m *Metrics) Requests(account, class string, n int) {
 	if m != nil {
-		m.requests.Add(m.ctx, 1, m.labels("account", account, "class", class))
+		m.requests.Add(m.ctx, int64(n), m.labels("account", account, "class", class))
 	}
 }
 
-// Callbacks counts callbacks or reports of an account by what became of them.
+// Callbacks counts n callbacks or reports of an account by what became of them; as
+// with Requests, 0 shows the counter.
 func (m *Metrics) Callbacks(account, class string, n int) {
 	if m != nil {
 		m.callbacks.Add(m.ctx, int64(n), m.labels("account", account, "class", class))
@@ -110,8 +113,9 @@ func (m *Metrics) SlotUse(account string, share float64) {
 	}
 }
 
-// Mode tells whether an account is in a mode: breaker, account (refused for its
-// credentials or balance), paused, redis (no slots).
+// Mode tells whether an account is in a mode: breaker (open), account (refused for
+// its credentials, balance or quota), paused, degraded (one dispatcher sends alone),
+// journal (no room for more intents).
 func (m *Metrics) Mode(account, mode string, on bool) {
 	if m == nil {
 		return

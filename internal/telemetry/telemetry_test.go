@@ -53,7 +53,8 @@ func TestMetricNames(t *testing.T) {
 	m := tel.Metrics
 	m.MessageStatus("cr", "submitted", 3)
 	m.MessageStatus("cr", "submitted", 4)
-	m.Request("cr", "accepted")
+	m.Requests("cr", "accepted", 1)
+	m.Requests("cr", "uncertain", 0)
 	m.Uncertain(2, 300)
 	m.Backlog("cr", "high", 7, 1500*time.Millisecond)
 	m.Sendable("cr", 7)
@@ -67,6 +68,7 @@ func TestMetricNames(t *testing.T) {
 	for _, want := range []string{
 		`tuma_messages_total{account="cr",status="submitted"} 7`,
 		`tuma_requests_total{account="cr",class="accepted"} 1`,
+		`tuma_requests_total{account="cr",class="uncertain"} 0`,
 		"tuma_uncertain 2",
 		"tuma_uncertain_bound 300",
 		`tuma_backlog{account="cr",priority="high"} 7`,
@@ -98,7 +100,7 @@ func TestNilIsSafe(t *testing.T) {
 	t.Parallel()
 	var m *Metrics
 	m.MessageStatus("a", "b", 1)
-	m.Request("a", "b")
+	m.Requests("a", "b", 1)
 	m.Uncertain(1, 1)
 	m.Backlog("a", "b", 1, 1)
 	m.Sendable("a", 1)
