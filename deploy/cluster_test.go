@@ -310,6 +310,35 @@ func TestAutoscaling(t *testing.T) {
 	}
 }
 
+// TestMonitored: who scales by metrics has them scraped, of every program, and the
+// alerts go by metrics that there are. That their labels are right, too, is tested
+// on running programs in test/e2e.
+func TestMonitored(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "overlays/autoscaling")
+	monitors, rules := of[*podMonitor](objects), of[*prometheusRule](objects)
+	if len(monitors) != 1 || len(rules) != 1 || len(monitors[0].Spec.PodMetricsEndpoints) != 1 {
+		t.Fatalf("%d monitors, %d sets of rules", len(monitors), len(rules))
+	}
+	sel, err := metav1.LabelSelectorAsSelector(&monitors[0].Spec.Selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pod := range pods(objects) {
+		if e := monitors[0].Spec.PodMetricsEndpoints[0]; !sel.Matches(labels.Set(pod.Labels)) || !hasPort(pod, e.Port) {
+			t.Errorf("%s is not scraped", name)
+		}
+	}
+	for _, g := range rules[0].Spec.Groups {
+		for _, r := range g.Rules {
+			metricsExist(t, r.Expr)
+			if r.Alert == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" {
+				t.Errorf("%+v does not say what it is", r)
+			}
+		}
+	}
+}
+
 // metricsExist looks for each metric of a query where metrics are named, and
 // returns their names.
 func metricsExist(t *testing.T, query string) []string {

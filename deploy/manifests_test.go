@@ -31,7 +31,6 @@ type scaledObject struct {
 		ScaleTargetRef  struct{ Name string }
 		MinReplicaCount int
 		MaxReplicaCount int
-		CooldownPeriod  int
 		Fallback        struct{ FailureThreshold, Replicas int }
 		Advanced        struct {
 			HorizontalPodAutoscalerConfig struct {
@@ -41,6 +40,30 @@ type scaledObject struct {
 		Triggers []struct {
 			Type, MetricType string
 			Metadata         map[string]string
+		}
+	}
+}
+
+// podMonitor and prometheusRule are as much of the operator's types as is used.
+type podMonitor struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Selector            metav1.LabelSelector
+		PodMetricsEndpoints []struct{ Port, Interval string }
+	}
+}
+
+type prometheusRule struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
 		}
 	}
 }
@@ -70,6 +93,10 @@ func newObject(m metav1.TypeMeta) (any, error) {
 		return &autoscalingv2.HorizontalPodAutoscaler{}, nil
 	case "keda.sh/v1alpha1 ScaledObject":
 		return &scaledObject{}, nil
+	case "monitoring.coreos.com/v1 PodMonitor":
+		return &podMonitor{}, nil
+	case "monitoring.coreos.com/v1 PrometheusRule":
+		return &prometheusRule{}, nil
 	}
 	return nil, fmt.Errorf("no type for %s %s: add it to this test", m.APIVersion, m.Kind)
 }
