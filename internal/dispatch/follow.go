@@ -118,6 +118,7 @@ func (a *account) store(ctx context.Context, p *envelope.Piece, o bus.Out) error
 		return fmt.Errorf("dispatch: %w", err)
 	}
 	o.Data, o.Header = data, headers(p)
+	o.Pack() // it may have come packed
 	_, err = a.b.Publish(ctx, o)
 	return err
 }
@@ -237,6 +238,7 @@ func (a *account) buryAs(ctx context.Context, reason envelope.DeadReason, items 
 			Subject: bus.DeadSubject(a.o.Name, string(reason)), Data: data, Header: headers(&p),
 			MsgID: fmt.Sprintf("dead-%s-%s-%d-%s", reason, h.msg.Place(), intent, p.Digest()),
 		}
+		o.Pack()
 		if _, err := a.b.Publish(ctx, o); err != nil {
 			return err
 		}

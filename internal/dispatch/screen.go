@@ -133,6 +133,7 @@ func (a *account) returnDue(ctx context.Context) {
 				Subject: "sms.queue." + m.Subject[len("sms.due.queue."):], Header: ownHeaders(m.Header), Data: m.Data,
 				MsgID: "due-" + m.Place(),
 			}
+			o.Pack()
 			if _, err := a.b.Publish(ctx, o); err != nil {
 				_ = m.Nak(time.Second) // comes again by itself if this fails too
 				return
