@@ -199,3 +199,15 @@ func TestExpiredOfADeadSweeperIsTold(t *testing.T) {
 		r.until("nothing is owed", func() bool { return len(p.j.Owed("a", 0)) == 0 })
 	}
 }
+
+// What cannot be told, for now or ever, keeps nothing else from being told.
+func TestWhatCannotBeToldStandsInNobodysWay(t *testing.T) {
+	r := newRig(t, "a")
+	r.queue(r.piece("e", 0, 2))
+	p := r.past()
+	damaged := p.intent(0, 1)
+	p.write(idempotency.Record{Kind: idempotency.Outcome, Intent: damaged, Runs: []idempotency.Run{{N: 1, To: idempotency.Closed}}, Detail: json.RawMessage(`"?"`)})
+	p.outcome(p.intent(1, 2), 1, idempotency.Closed, journal.MessageResult{Status: envelope.Submitted})
+	r.dispatcher("d1", r.account("a", newGateway(10)))
+	r.until("the second is told", func() bool { return len(r.status["e-1"]) == 1 })
+}

@@ -29,7 +29,10 @@ func (a *account) tellOwed(ctx context.Context) {
 	for _, o := range a.j.Owed(a.o.Name, a.d.TellAfter) {
 		if err := a.tellRecord(ctx, o); err != nil {
 			a.d.Log.Warn("events wait", "account", a.o.Name, "journal", o.Seq, "error", err)
-			return
+			if errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil {
+				return // the others would fare no better
+			}
+			continue
 		}
 		a.d.Log.Info("told for another", "account", a.o.Name, "journal", o.Seq)
 	}
