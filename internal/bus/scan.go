@@ -13,14 +13,22 @@ import (
 // settled is not seen. The stream must allow direct reads.
 func (b *Bus) Scan(ctx context.Context, stream, filter string, from uint64, fn func(*Msg)) (next uint64, err error) {
 	for {
-		got, next, err := b.rangeOnce(ctx, stream, filter, max(from, 1), 1000, fn)
-		if got > 0 {
-			from = next
-		}
+		got, next, err := b.Page(ctx, stream, filter, from, 1000, fn)
+		from = next
 		if err != nil || got == 0 {
 			return from, err
 		}
 	}
+}
+
+// Page is one step of Scan, of n messages at most, for who has something to do in
+// between: fn has some seconds for all of them. got of 0 is the end.
+func (b *Bus) Page(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
+	got, next, err = b.rangeOnce(ctx, stream, filter, max(from, 1), n, fn)
+	if got == 0 {
+		next = from
+	}
+	return got, next, err
 }
 
 // Subjects returns how many messages the stream holds under each subject that

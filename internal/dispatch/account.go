@@ -36,10 +36,11 @@ type account struct {
 	j       *journal.Journal
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	pace    *pacer
-	lanes   []*lane     // most urgent first, tenants within
-	sweeps  int         // the janitor's
-	queue   string      // the stream
-	tripped atomic.Bool // the breaker opened: what follows is a probe
+	lanes   []*lane           // most urgent first, tenants within
+	sweeps  int               // the janitor's, as is swept
+	swept   map[string]uint64 // where the next sweep of a lane begins, by subject
+	queue   string            // the stream
+	tripped atomic.Bool       // the breaker opened: what follows is a probe
 
 	wake chan struct{} // something changed that the pump may wait for
 	news chan news     // for the other dispatchers
@@ -77,7 +78,7 @@ func newAccount(d *Options, o Account) *account {
 	o.Concurrency = max(1, o.Concurrency)
 	a := &account{
 		d: d, o: o, b: d.Bus, j: d.Journal, queue: bus.QueueStream(o.Name),
-		wake: make(chan struct{}, 1), news: make(chan news, 16),
+		wake: make(chan struct{}, 1), news: make(chan news, 16), swept: map[string]uint64{},
 	}
 	a.pace = &pacer{a: a}
 	a.breaker = newBreaker(a)

@@ -3,9 +3,11 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
@@ -160,48 +162,63 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 		return
 	}
 	defer a.landed()
-	items, over := a.parted(items)
-	if a.holdReleased(ctx, over) != nil {
-		a.abandon(over)
+	items, released := a.parted(items)
+	if a.holdReleased(ctx, released) != nil {
+		a.abandon(released)
 	} else {
-		a.finished(over)
+		a.finished(released)
 	}
 	if len(items) == 0 {
 		return
 	}
+	won, lost, err := a.expire(ctx, items)
+	switch {
+	case err == nil:
+		a.finished(won)
+		a.abandon(lost)
+	case errors.Is(err, errNotTold):
+		a.abandon(items)
+	default:
+		a.back(items)
+	}
+}
+
+// errNotTold says that what a record did is not told, and still owed.
+var errNotTold = errors.New("dispatch: not told")
+
+// expire writes one close record for messages whose time ran out, and tells those that
+// it won.
+func (a *account) expire(ctx context.Context, items []item) (won, others []item, err error) {
 	placed := make([]idempotency.PlacedKey, len(items))
 	for i, it := range items {
 		placed[i] = it.placed()
 	}
-	rec := idempotency.Record{Kind: idempotency.Close, Account: a.o.Name, Owes: true, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed)}
-	seq, effect, err := a.j.Append(ctx, rec)
+	seq, effect, err := a.j.Append(ctx, idempotency.Record{
+		Kind: idempotency.Close, Account: a.o.Name, Owes: true, Reason: string(envelope.Expired), Spans: idempotency.Spans(placed),
+	})
 	if err != nil {
-		a.back(items)
-		return
+		return nil, nil, err
 	}
+	crash.At("dispatch.after-sweep")
 	lost := positions(effect.Lost)
 	byTenant := map[string][]envelope.EventMessage{}
-	var others []item
-	over = nil
 	for i, it := range items {
 		if _, ok := lost[uint32(i)]; ok {
 			others = append(others, it)
 			continue
 		}
 		byTenant[it.h.p.Tenant] = append(byTenant[it.h.p.Tenant], journal.EventMessage(&it.h.p, it.msg()))
-		over = append(over, it)
+		won = append(won, it)
 	}
 	var events []envelope.Event
 	for tenant, msgs := range byTenant {
 		events = append(events, journal.ClosedEvents(cause(seq), tenant, a.o.Name, envelope.Expired, "", a.d.Now(), msgs)...)
 	}
 	if !a.tell(ctx, events) {
-		a.abandon(items)
-		return
+		return nil, nil, errNotTold
 	}
 	a.j.Told(seq)
-	a.finished(over)
-	a.abandon(others)
+	return won, others, nil
 }
 
 // parted tells what expired from what is free for a second try only.

@@ -13,10 +13,10 @@ import (
 // large is a piece that a server takes only packed.
 func (r *rig) large(id string, change ...func(*envelope.Piece)) {
 	r.t.Helper()
-	p := r.piece(id, 0, 1000, change...)
+	p := r.piece(id, 0, 100, change...)
 	p.Template = true
 	for i := range p.Messages {
-		p.Messages[i].Variables = map[string]string{"name": strings.Repeat("Asha ", 2000)}
+		p.Messages[i].Variables = map[string]string{"name": strings.Repeat("Asha ", 20_000)}
 	}
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -46,14 +46,14 @@ func TestPackedPieceGoesEveryWay(t *testing.T) {
 	}
 	r.large("e", urgent("b"))
 	r.dispatcher("d1", r.account("a", first), r.account("b", second))
-	r.until("all moved, and are uncertain", func() bool { return r.count(envelope.Uncertain) == 1000 })
-	r.until("all were tried again, and are refused", func() bool { return r.count(envelope.Failed) == 1000 })
+	r.until("all moved, and are uncertain", func() bool { return r.count(envelope.Uncertain) == 100 })
+	r.until("all were tried again, and are refused", func() bool { return r.count(envelope.Failed) == 100 })
 	r.until("all are in dead letters", func() bool {
 		n := 0
 		for _, d := range r.dead {
 			n += len(d.Piece.Messages)
 		}
-		return n == 1000
+		return n == 100
 	})
 }
 

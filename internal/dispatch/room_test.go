@@ -74,6 +74,8 @@ func TestFullJournalTakesOutcomesOnly(t *testing.T) {
 	if n := g.requests(); n != 1 {
 		t.Errorf("%d requests left while the journal was full", n)
 	}
+	r.queue(r.piece("third", 2, 1, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(100 * time.Millisecond) }))
+	r.until("what expires meanwhile is told", func() bool { return len(r.status["third-0"]) == 1 && r.status["third-0"][0] == envelope.Expired })
 	natstest.Change(t, r.server, bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 4 << 20 })
 	r.until("the second is sent", func() bool { return len(r.status["second-0"]) == 1 })
 }
