@@ -133,8 +133,8 @@ func (p *provider) identify(creds map[string]string) error {
 	switch {
 	case creds["api_key"] != "" || creds["api_secret"] != "":
 		p.login = keyPair{}
-		p.header.Set("X-API-Key", creds["api_key"])
-		p.header.Set("X-API-Secret", creds["api_secret"])
+		p.header["X-API-Key"] = []string{creds["api_key"]} // as the document spells them
+		p.header["X-API-Secret"] = []string{creds["api_secret"]}
 		return httpapi.Credential(creds, "api_key", "api_secret")
 	case creds["email"] != "" || creds["password"] != "":
 		p.login = &session{http: p.http, email: creds["email"], password: creds["password"], refresh: creds["refresh_token"], now: p.now}

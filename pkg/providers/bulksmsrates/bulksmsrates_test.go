@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -222,7 +223,7 @@ func TestRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if g.path != path || g.sent.ClientRef != "batch-1" || g.header.Get("X-Sandbox") != "true" ||
-			g.header.Get("X-API-Key") != "canary-key" || g.header.Get("X-API-Secret") != "canary-secret" {
+			!slices.Equal(g.header["X-API-Key"], []string{"canary-key"}) || !slices.Equal(g.header["X-API-Secret"], []string{"canary-secret"}) {
 			t.Errorf("%d messages: %s, client_ref %q, %v", n, g.path, g.sent.ClientRef, g.header)
 		}
 	}

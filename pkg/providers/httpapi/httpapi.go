@@ -110,7 +110,7 @@ type Request struct {
 	Method      string
 	Path        string // starts with a slash
 	Query       url.Values
-	Header      http.Header
+	Header      http.Header // leaves as it is spelled: some servers look for "api-key" and no other
 	ContentType string
 	Body        []byte
 	Start       func() error // asked before the first byte leaves; see providers.Batch
@@ -182,11 +182,12 @@ func (c *Client) build(ctx context.Context, r Request, body *requestBody) (*http
 	req.Body = body
 	req.ContentLength = int64(len(r.Body))
 	for k, v := range r.Header {
-		req.Header[http.CanonicalHeaderKey(k)] = v
+		switch http.CanonicalHeaderKey(k) {
+		case "Idempotency-Key", "X-Idempotency-Key": // their mere presence makes net/http think that a POST may be replayed
+		default:
+			req.Header[k] = v
+		}
 	}
-	// Their mere presence makes net/http think that a POST may be replayed.
-	req.Header.Del("Idempotency-Key")
-	req.Header.Del("X-Idempotency-Key")
 	req.Header.Set("User-Agent", "tuma")
 	if r.ContentType != "" {
 		req.Header.Set("Content-Type", r.ContentType)

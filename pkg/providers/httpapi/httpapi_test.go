@@ -160,6 +160,27 @@ func TestDoAnswers(t *testing.T) {
 	}
 }
 
+// TestHeadersAsSpelled: some servers look their own headers up by the very spelling
+// of their documents.
+func TestHeadersAsSpelled(t *testing.T) {
+	t.Parallel()
+	seen := make(chan string, 1)
+	s := newRawServer(t, func(_ *rawServer, c net.Conn) {
+		raw := make([]byte, 4096)
+		n, _ := c.Read(raw)
+		seen <- string(raw[:n])
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	header := http.Header{"api-key": {"k"}, "X-API-Secret": {"s"}, "idempotency-key": {"x"}, "X-IDEMPOTENCY-KEY": {"x"}}
+	if _, err := client(t, s.url()).Do(t.Context(), Request{Method: http.MethodGet, Path: "/", Header: header}); err != nil {
+		t.Fatal(err)
+	}
+	got := <-seen
+	if !strings.Contains(got, "\r\napi-key: k\r\n") || !strings.Contains(got, "\r\nX-API-Secret: s\r\n") || strings.Contains(strings.ToLower(got), "idempotency") {
+		t.Errorf("%q", got)
+	}
+}
+
 // An answer that comes before the request has left whole: the rest is withheld,
 // so that even a 500 is surely not sent.
 func TestDoEarlyAnswer(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -115,7 +116,7 @@ func TestAuthentication(t *testing.T) {
 		}
 		got := ""
 		p := accountWith(t, roundTrip(func(r *http.Request) (*http.Response, error) {
-			got = r.Header.Get("api-key") + " " + r.Header.Get("api-secret") + " " + r.Header.Get("Authorization")
+			got = strings.Join(r.Header["api-key"], ",") + " " + strings.Join(r.Header["api-secret"], ",") + " " + r.Header.Get("Authorization")
 			return nil, io.ErrUnexpectedEOF
 		}), options)
 		_, _ = p.(providers.Balancer).Balance(t.Context(), nil)

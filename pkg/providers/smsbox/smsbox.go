@@ -120,8 +120,8 @@ func authentication(creds map[string]string, forms string) http.Header {
 	key, secret := creds[keyName], creds[secretName]
 	h := http.Header{}
 	if forms != "basic" {
-		h.Set("api-key", key)
-		h.Set("api-secret", secret)
+		h["api-key"] = []string{key} // as the document spells them
+		h["api-secret"] = []string{secret}
 	}
 	if forms != "headers" {
 		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(key+":"+secret)))
