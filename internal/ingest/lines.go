@@ -19,10 +19,11 @@ import (
 )
 
 const (
-	chunksAtOnce  = 64       // of one request, under way
-	chunkLines    = 32       // that are taken together ...
-	chunkBytes    = 64 << 10 // ... or so many bytes
-	maxLineErrors = 1000     // that a summary lists
+	chunksAtOnce  = 64                     // of one request, under way
+	chunkLines    = 32                     // that are taken together ...
+	chunkBytes    = 64 << 10               // ... or so many bytes
+	shareBytes    = maxBody / chunksAtOnce // of what one request may have in memory
+	maxLineErrors = 1000                   // that a summary lists
 	writeWithin   = 30 * time.Second
 )
 
@@ -45,8 +46,11 @@ type chunk struct {
 	done  chan struct{} // closed once every line has its answer or error
 }
 
+// shares are how many of a request's shares of memory a chunk takes.
+func (c *chunk) shares() int { return min(1+c.bytes/shareBytes, chunksAtOnce) }
+
 // postLines takes a body of one envelope a line, of any length: chunksAtOnce
-// chunks are in memory at a time, and a client that does not read its answer, or
+// chunks, of maxBody bytes in all, are in memory at a time, and a client that does not read its answer, or
 // is over its rate, is read from no further. A line that is refused does not
 // stop the others; the bus being away does.
 func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.Request, s submission) error {
@@ -58,6 +62,7 @@ func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.
 		s.brief, out = false, newLineStream(w, s.dryRun)
 	}
 	order := make(chan *chunk, chunksAtOnce)
+	room := make(chan struct{}, chunksAtOnce) // shares of the memory: a chunk of one large line takes several
 	told := make(chan struct{})
 	go func() { // ends when order is closed, which is waited for below
 		defer close(told)
@@ -68,6 +73,9 @@ func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.
 					stop()
 				}
 			}
+			for range c.shares() {
+				<-room
+			}
 		}
 	}()
 	most := chunkLines
@@ -75,6 +83,9 @@ func (in *Ingest) postLines(ctx context.Context, w http.ResponseWriter, r *http.
 		most = 1
 	}
 	readErr := in.readLines(ctx, w, r, most, func(c *chunk) {
+		for range c.shares() {
+			room <- struct{}{}
+		}
 		order <- c
 		go in.takeChunk(ctx, s, c)
 	})

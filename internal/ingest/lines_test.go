@@ -2,12 +2,16 @@ package ingest_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -193,4 +197,53 @@ func TestPanicOverALineEndsItsRequestOnly(t *testing.T) {
 		t.Errorf("logged %s", r.logs)
 	}
 	r.accepted(one)
+}
+
+// Lines may be large. However many fit one request's turn, what is read of it and
+// not answered yet is bounded by bytes: sixteen such requests of one tenant would
+// take gigabytes.
+func TestLargeLinesAreReadFewAtATime(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	large := strings.Repeat(" ", 3<<20) + `{"recipients":[{"to":"+12025550123"},{"to":"+12025550124"},{"to":"+12025550125"}],"from":"BETA","text":"x"}` + "\n"
+	body, in := io.Pipe()
+	var read atomic.Int64
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		defer func() { _ = in.Close() }()
+		for range 40 { // over beta's rate: all but the first wait
+			n, err := io.WriteString(in, large)
+			if read.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/messages", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer k-beta")
+	req.Header.Set("Content-Type", ndjson)
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if resp, err := r.client.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+	})
+	const most = 40 << 20 // 16 MiB, and what the connection holds
+	for still, last := 0, int64(-1); still < 20 && read.Load() <= most; time.Sleep(50 * time.Millisecond) {
+		if now := read.Load(); now == last && now > 0 {
+			still++
+		} else {
+			still, last = 0, now
+		}
+	}
+	if got := read.Load(); got > most {
+		t.Errorf("%d MiB are read and wait", got>>20)
+	}
+	leave()
+	_ = body.Close()
+	asking.Wait()
+	writing.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // Quota is a tenant's rate over the whole cluster.
@@ -74,8 +76,10 @@ func takeLocal(l *rate.Limiter, now time.Time, n int) time.Duration {
 	return 0
 }
 
-// wait takes n recipients however long that takes.
+// wait takes n recipients however long that takes, unless the program is told to
+// stop: at a low rate that would be no end.
 func (q *quota) wait(ctx context.Context, tenant string, n int) error {
+	stopping := service.Stopping(ctx)
 	for {
 		d := q.take(ctx, tenant, n)
 		if d <= 0 {
@@ -86,6 +90,9 @@ func (q *quota) wait(ctx context.Context, tenant string, n int) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
+		case <-stopping:
+			timer.Stop()
+			return errStopping
 		case <-timer.C:
 		}
 	}
