@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/bus/embedded"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
@@ -218,6 +220,44 @@ func TestRangeReadsARunInOrder(t *testing.T) {
 	}
 	if fmt.Sprint(got) != "[5 6 8 9]" {
 		t.Fatalf("got %v", got)
+	}
+}
+
+func TestContentsAreThoseOfTheSequences(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	publish(t, b, 19)
+	if _, err := b.Publish(within(t), bus.Out{Subject: bus.QueueSubject("a", "bulk", "acme"), MsgID: "id", Header: bus.Header{"traceparent": {"t"}}, Data: []byte("19")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Delete(within(t), bus.QueueStream("a"), 7); err != nil {
+		t.Fatal(err)
+	}
+	read := func(from uint64, n int, by func(context.Context, string, uint64, int, func(*bus.Msg)) error) (got []string) {
+		if err := by(within(t), bus.QueueStream("a"), from, n, func(m *bus.Msg) {
+			got = append(got, fmt.Sprintf("%s %d %d %s", m.Stream, m.Epoch, m.Seq, m.Data))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for name, c := range map[string]struct {
+		from   uint64
+		n, all int
+	}{
+		"a run":               {8, 5, 5},
+		"one":                 {20, 1, 1},
+		"across what is gone": {5, 4, 4},
+		"from what is gone":   {7, 2, 2},
+		"beyond the end":      {18, 10, 3},
+		"nothing there":       {21, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, got := read(c.from, c.n, b.Range), read(c.from, c.n, b.Contents)
+			if diff := cmp.Diff(want, got); diff != "" || len(got) != c.all {
+				t.Fatalf("%d of %d read: %s", len(got), c.all, diff)
+			}
+		})
 	}
 }
 

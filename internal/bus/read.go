@@ -2,15 +2,12 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -156,70 +153,4 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (*Msg, error) {
 	}
 	h := Header(raw.Header)
 	return &Msg{Subject: raw.Subject, Header: h, Data: unpacked(raw.Subject, h, raw.Data), Stream: stream, Seq: raw.Sequence, Time: raw.Time}, nil
-}
-
-// Range reads up to n messages from sequence from on, in order, in one request
-// (the server's batched direct get), and hands them to fn. Messages that are
-// gone are left out.
-func (b *Bus) Range(ctx context.Context, stream string, from uint64, n int, fn func(*Msg)) error {
-	for n > 0 {
-		got, next, err := b.rangeOnce(ctx, stream, "", from, min(n, 1000), fn)
-		if err != nil || got == 0 {
-			return err
-		}
-		from, n = next, n-got
-	}
-	return nil
-}
-
-// rangeBytes bounds what one batch of direct reads may send at us; a client has
-// room for 64 MiB.
-const rangeBytes = 32 << 20
-
-func (b *Bus) rangeOnce(ctx context.Context, stream, filter string, from uint64, n int, fn func(*Msg)) (got int, next uint64, err error) {
-	epoch, err := b.incarnation(ctx, stream)
-	if err != nil {
-		return 0, 0, err
-	}
-	// A client drops what it has no room for, and these come as fast as they can:
-	// room for all, and for the end. (SubscribeSync would make some for 65,536.)
-	answers := make(chan *nats.Msg, n+1)
-	sub, err := b.nc.ChanSubscribe(b.nc.NewInbox(), answers)
-	if err != nil {
-		return 0, 0, typed("range", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	ask := map[string]any{"seq": from, "batch": n, "max_bytes": rangeBytes}
-	if filter != "" {
-		ask["next_by_subj"] = filter
-	}
-	req, err := json.Marshal(ask)
-	if err != nil {
-		return 0, 0, fmt.Errorf("bus: range: %w", err)
-	}
-	if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, req); err != nil {
-		return 0, 0, typed("range", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	for {
-		var m *nats.Msg
-		select {
-		case m = <-answers:
-		case <-ctx.Done():
-			return got, next, typed("range "+stream, ctx.Err())
-		}
-		// 204 ends the batch, 404 says there is nothing. A message may have a header of
-		// that name, and has a sequence.
-		if m.Header.Get("Status") != "" && m.Header.Get("Nats-Sequence") == "" {
-			return got, next, nil
-		}
-		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
-		if err != nil {
-			return got, next, fmt.Errorf("bus: range %s: %w", stream, err)
-		}
-		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")) // zero when unreadable; only shown
-		fn(&Msg{Subject: m.Header.Get("Nats-Subject"), Header: Header(m.Header), Data: unpacked(m.Header.Get("Nats-Subject"), Header(m.Header), m.Data), Stream: stream, Seq: seq, Epoch: epoch, Time: at})
-		got, next = got+1, seq+1
-	}
 }

@@ -132,7 +132,7 @@ func Members(ctx context.Context, b *bus.Bus, intent *idempotency.Record) ([]Mem
 		}
 		start := len(out)
 		out = append(out, make([]Member, s.Len())...)
-		err := b.Range(ctx, queue, at, run, func(m *bus.Msg) {
+		err := b.Contents(ctx, queue, at, run, func(m *bus.Msg) { // pieces are never packed
 			if m.Seq < at || m.Seq >= at+uint64(run) {
 				return
 			}
