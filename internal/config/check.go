@@ -184,7 +184,8 @@ func (c *Config) checkRoutes(k *checker) {
 		k.want(prefixShape.MatchString(r.Prefix), at+".prefix", "must be + and up to 15 digits")
 		k.want(!seen[r.Prefix], at+".prefix", "there are two routes for %s", r.Prefix)
 		seen[r.Prefix] = true
-		k.want(len(r.Accounts) > 0, at+".providers", "names no account")
+		k.want(len(r.Accounts) > 0 || r.Refuse, at+".providers", "names no account (refuse: true refuses the prefix)")
+		k.want(len(r.Accounts) == 0 || !r.Refuse, at+".refuse", "goes not with providers")
 		k.want(len(r.Weights) == 0 || len(r.Weights) == len(r.Accounts), at+".weights", "needs one for each of the providers")
 		for j, w := range r.Weights {
 			k.want(w > 0 && w <= 1000, fmt.Sprintf("%s.weights[%d]", at, j), "must be 1 to 1000")

@@ -195,6 +195,7 @@ type Route struct {
 	Prefix   string   `yaml:"prefix"` // + and digits; + alone is every number
 	Accounts []string `yaml:"providers"`
 	Weights  []int    `yaml:"weights,omitempty"` // one for each account
+	Refuse   bool     `yaml:"refuse,omitempty"`  // no account may carry these numbers, named or not
 }
 
 // TypeDefaults is what config must know of a provider type; the caller passes

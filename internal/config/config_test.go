@@ -62,7 +62,7 @@ func TestExampleLoads(t *testing.T) {
 		t.Errorf("inbound tenant %q", got)
 	}
 	for _, r := range c.Routes {
-		if len(r.Accounts) == 0 {
+		if len(r.Accounts) == 0 && !r.Refuse {
 			t.Errorf("route %s has no account", r.Prefix)
 		}
 	}
@@ -165,6 +165,8 @@ func TestErrorsNameFileLineKeyAndReason(t *testing.T) {
 		{"reference", in("credentials: {token: '${MY TOKEN}'}"), "providers.cr.credentials.token: a reference is written ${NAME}"},
 		{"route to nowhere", in("") + "\nroutes: [{prefix: '+254', providers: [cr, other]}]", `tuma.yaml:2: routes[0].providers[1]: there is no account "other"`},
 		{"route prefix", "routes: [{prefix: '254', providers: []}]", "routes[0].prefix"},
+		{"route without accounts", "routes: [{prefix: '+881'}]", "routes[0].providers: names no account"},
+		{"refused and not", in("") + "\nroutes: [{prefix: '+', providers: [cr], refuse: true}]", "routes[0].refuse: goes not with providers"},
 		{"two routes", in("") + "\nroutes: [{prefix: '+', providers: [cr]}, {prefix: '+', providers: [cr]}]", "routes[1].prefix: there are two"},
 		{"tenant name", "ingest: {tenants: [{name: ACME}]}", "ingest.tenants[0].name"},
 		{"two tenants", "ingest: {tenants: [{name: a}, {name: a}]}", "ingest.tenants[1].name: there are two tenants a"},

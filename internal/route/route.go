@@ -19,6 +19,7 @@ type Rule struct {
 	Prefix   string // a plus and digits; the plus alone is every number
 	Accounts []string
 	Weights  []int // one for each account, or none
+	Refuse   bool  // no account may carry these numbers, also if the client names one
 }
 
 // Table is an immutable set of rules, safe for concurrent use.
@@ -31,7 +32,7 @@ type Table struct {
 func New(rules []Rule) *Table {
 	t := &Table{rules: make(map[string]Rule, len(rules))}
 	for _, r := range rules {
-		t.rules[r.Prefix] = Rule{Accounts: slices.Clone(r.Accounts), Weights: slices.Clone(r.Weights)}
+		t.rules[r.Prefix] = Rule{Accounts: slices.Clone(r.Accounts), Weights: slices.Clone(r.Weights), Refuse: r.Refuse}
 		t.longest = max(t.longest, len(r.Prefix))
 	}
 	return t
@@ -51,7 +52,10 @@ type Want struct {
 // without an error. The error is a *envelope.Refusal with code NoRoute, or with
 // OptedOut if check says so of any account that it may choose.
 func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, error) {
-	candidates := t.lookup(m.To)
+	candidates, refused := t.lookup(m.To)
+	if refused {
+		return nil, envelope.Refuse(envelope.NoRoute, "to", "numbers with this prefix are refused here")
+	}
 	if w.Provider != "" {
 		candidates = []string{w.Provider}
 	}
@@ -79,14 +83,15 @@ func (t *Table) Choose(m *providers.Message, w Want, check Check) ([]string, err
 	return chosen, nil
 }
 
-// lookup returns the accounts of the longest prefix of number.
-func (t *Table) lookup(number string) []string {
+// lookup returns the accounts of the longest prefix of number, or that its rule
+// refuses it.
+func (t *Table) lookup(number string) (accounts []string, refused bool) {
 	for n := min(t.longest, len(number)); n > 0; n-- {
 		if r, ok := t.rules[number[:n]]; ok {
-			return r.order(number)
+			return r.order(number), r.Refuse
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // order lists the rule's accounts for a number. The same number has the same

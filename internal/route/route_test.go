@@ -19,6 +19,7 @@ func TestChoose(t *testing.T) {
 		{Prefix: "+254", Accounts: []string{"ke", "world"}},
 		{Prefix: "+2547", Accounts: []string{"mobile", "ke", "world"}},
 		{Prefix: "+25", Accounts: []string{"east"}},
+		{Prefix: "+2549", Refuse: true},
 	})
 	anything := func(string, *providers.Message) error { return nil }
 	not := func(names ...string) route.Check {
@@ -43,6 +44,8 @@ func TestChoose(t *testing.T) {
 		"none of the tenant's":         {"+254712345678", route.Want{Allowed: []string{"east"}}, anything, nil},
 		"demanded":                     {"+254712345678", route.Want{Provider: "ke"}, anything, []string{"ke"}},
 		"demanded, not on the route":   {"+12025550123", route.Want{Provider: "east"}, anything, []string{"east"}},
+		"refused":                      {"+254912345678", route.Want{}, anything, nil},
+		"refused, though demanded":     {"+254912345678", route.Want{Provider: "ke"}, anything, nil},
 		"demanded, not allowed":        {"+254712345678", route.Want{Provider: "ke", Allowed: []string{"world"}}, anything, nil},
 		"check filters":                {"+254712345678", route.Want{}, not("mobile"), []string{"ke", "world"}},
 		"check refuses all":            {"+254712345678", route.Want{}, not("mobile", "ke", "world"), nil},
