@@ -16,7 +16,7 @@ import (
 // Load reads the file at path, fills in defaults by type and checks everything
 // that can be checked without following a reference. Its error is an *Error.
 func Load(path string, types map[string]TypeDefaults, env Lookup) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := read(path)
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
@@ -25,6 +25,23 @@ func Load(path string, types map[string]TypeDefaults, env Lookup) (*Config, erro
 		return nil, &Error{File: path, Reason: err.Error()}
 	}
 	return Parse(path, data, types, env)
+}
+
+// maxFile bounds the config: ten thousand accounts take two of these MiB.
+const maxFile = 8 << 20
+
+// read reads a file that may turn out to have no end.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = errors.New("is larger than 8 MiB")
+	}
+	return data, err
 }
 
 // Parse is Load of data that was read from file, which only errors name.
