@@ -91,7 +91,7 @@ func (k *kit) ingest(ctx context.Context) error {
 		})
 	}
 	for _, r := range k.cfg.Routes {
-		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts, Weights: r.Weights})
+		o.Routes = append(o.Routes, route.Rule{Prefix: r.Prefix, Accounts: r.Accounts, Weights: r.Weights, Refuse: r.Refuse})
 	}
 	in, err := ingest.New(o)
 	if err != nil {
@@ -112,9 +112,13 @@ func (k *kit) ingest(ctx context.Context) error {
 		return ""
 	})
 	k.add("hop", in.Run, nil)
-	k.serve("api", ln, in.Handler(), service.ServerOptions{})
+	k.serve("api", ln, in.Handler(), service.ServerOptions{Connections: apiConnections})
 	return nil
 }
+
+// apiConnections bounds the clients that are connected at once, and with them the
+// memory that they take before anybody knows who they are: some 20 KiB each.
+const apiConnections = 8192
 
 func operations(p providers.Provider) []providers.Operation {
 	if d, ok := p.(providers.Desk); ok {

@@ -217,6 +217,15 @@ func TestPanicIsAnsweredAndNotQuoted(t *testing.T) {
 	}
 }
 
+func TestConnectionsLeaveFilesForTheRest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ asked, files, want int }{{8192, 256, 32}, {8192, 1 << 20, 8192}, {0, 1024, 128}, {8192, 0, 8192}, {0, 0, 0}, {2, 4, 1}} {
+		if got := (ServerOptions{Connections: c.asked}).connections(c.files); got != c.want {
+			t.Errorf("%d asked for, %d files: %d, want %d", c.asked, c.files, got, c.want)
+		}
+	}
+}
+
 // A connection more than there may be waits until one has gone.
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()

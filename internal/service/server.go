@@ -54,7 +54,8 @@ type ServerOptions struct {
 	// refused. 0: one minute.
 	Unread time.Duration
 	// Connections bounds how many are open at once; who comes then waits to be
-	// let in. 0: no bound.
+	// let in. An eighth of the files that the process may open is the bound anyway:
+	// without files nothing is stored or sent any more. 0: that bound alone.
 	Connections int
 	Log         *slog.Logger // of the server's own complaints; nil: none
 }
@@ -69,7 +70,7 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 			log = slog.New(slog.DiscardHandler)
 		}
 		srv := &http.Server{
-			Handler:           o.bounded(discreet(h, log)),
+			Handler:           oneMeaning(o.bounded(discreet(h, log))),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       o.Body,
 			WriteTimeout:      o.Answer,
@@ -79,8 +80,8 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 			// Not ctx: requests in flight outlive the order to stop.
 			BaseContext: func(net.Listener) context.Context { return requestScope(ctx) },
 		}
-		if o.Connections > 0 {
-			ln = netutil.LimitListener(ln, o.Connections)
+		if most := o.connections(files()); most > 0 {
+			ln = netutil.LimitListener(ln, most)
 		}
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(ln) }()
@@ -100,6 +101,15 @@ func Server(name string, ln net.Listener, h http.Handler, o ServerOptions) Part 
 	}}
 }
 
+// connections is the bound where so many files may be open; 0: none.
+func (o ServerOptions) connections(files int) int {
+	share := max(files/8, 1)
+	if files == 0 || o.Connections > 0 && o.Connections < share {
+		return o.Connections
+	}
+	return share
+}
+
 // bounded keeps a client from holding a connection by sending a body drop by drop:
 // net/http reads on in what a handler left, without end unless the connection has
 // one.
@@ -114,6 +124,19 @@ func (o ServerOptions) bounded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 { // without one, the end of the wait would be taken for the client's
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(most)) // servers have deadlines
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// oneMeaning ends the connection after a request in chunks. net/http hides whether
+// it had a length too; if so, a proxy in front may have gone by that, and what
+// follows be the body of its request, smuggled in (RFC 9112, section 6.3). The price
+// is a connection for each request of clients that do not know how long theirs is.
+func oneMeaning(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
 		}
 		h.ServeHTTP(w, r)
 	})
