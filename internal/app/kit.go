@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,6 +86,7 @@ func newKit(ctx context.Context, p cli.Params, server *embedded.Server, redisAdd
 		return nil, err
 	}
 	k.log = k.tel.Log
+	log.SetOutput(io.Discard) // ours is slog; net/http quotes there what a gateway sends after its answer
 	if k.bus, err = connectBus(p, server, k.log); err != nil {
 		return nil, err
 	}
