@@ -4,15 +4,13 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/tuma-sms/tuma/internal/app"
 	"github.com/tuma-sms/tuma/internal/cli"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.Signals(context.Background())
 	code := cli.Program{
 		Name: "dlr-collector", Version: app.Version(), Types: app.TypeDefaults(), Env: os.LookupEnv,
 		Stdout: os.Stdout, Stderr: os.Stderr, Run: app.RunCollector,

@@ -43,5 +43,5 @@ func cleanJSON(b []byte) string {
 // hostile reports control characters of both sets and the marks that change the
 // direction of writing.
 func hostile(r rune) bool {
-	return unicode.IsControl(r) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) || r == 0x2028 || r == 0x2029
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == 0x2028 || r == 0x2029
 }

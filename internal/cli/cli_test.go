@@ -297,6 +297,7 @@ func TestClean(t *testing.T) {
 		"a\nb\tc\r":                        "a b c ",
 		"bell\x07 del\x7f c1\u009b31m nul": "bell del c131m nul",
 		"rtl\u202egnp":                     "rtlgnp",
+		"marks\u200e\u200f\u061c\u2066":    "marks",
 		"bad\xff":                          "bad\ufffd",
 		"\x1bc":                            "",
 	} {

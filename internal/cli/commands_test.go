@@ -108,6 +108,9 @@ func TestDead(t *testing.T) {
 	if r := dead("list", "--limit", "2", "--json"); r.code != 0 || strings.Count(r.out, "\n") != 2 {
 		t.Errorf("%+v", r)
 	}
+	if r := dead("list", "--limit", "0"); r.code != 2 || r.errOut != "tuma dead list: --limit is 1 or more\n" {
+		t.Errorf("%+v", r)
+	}
 	if r := dead("show", "9"); r.code != 0 || decode[deadItem](t, r.out).Account != "cr" || !strings.Contains(r.out, "\n  \"account\"") {
 		t.Errorf("%+v", r)
 	}

@@ -20,6 +20,7 @@ type table struct {
 	name string
 	file *os.File
 	r    *csv.Reader
+	row  *rowReader
 	to   int            // column of the number
 	vars map[string]int // columns that the text uses
 
@@ -73,7 +74,8 @@ func (t *table) rewind() error {
 	if _, err := t.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("%s cannot be read twice: %w", t.name, err)
 	}
-	in := bufio.NewReaderSize(t.file, 64<<10)
+	t.row = &rowReader{r: t.file, left: maxRow}
+	in := bufio.NewReaderSize(t.row, readAhead)
 	if bom, _ := in.Peek(3); string(bom) == "\ufeff" {
 		_, _ = in.Discard(3) // they are there: Peek saw them
 	}
@@ -91,10 +93,35 @@ func (t *table) rewind() error {
 	for _, h := range row {
 		t.header = append(t.header, strings.TrimSpace(h))
 	}
-	if !utf8.ValidString(strings.Join(t.header, "")) {
+	if head := strings.Join(row, ""); !utf8.ValidString(head) {
 		return t.notUTF8(1)
+	} else if strings.ContainsRune(head, '\r') {
+		return fmt.Errorf("%s, line 1: its lines end in carriage returns alone; save the file as CSV with line feeds", t.name)
 	}
 	return nil
+}
+
+const (
+	maxRow    = 4 << 20  // more than an envelope may have in all variables
+	readAhead = 64 << 10 // of the file, at once
+)
+
+var errRow = errors.New("a row is longer than 4 MiB; is a quote not closed?")
+
+// rowReader lets no row make the reader keep more than maxRow of it.
+type rowReader struct {
+	r    io.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (r *rowReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errRow
+	}
+	n, err := r.r.Read(p)
+	r.left -= n
+	return n, err
 }
 
 // separator looks at the header: spreadsheets of many countries write ; and
@@ -166,6 +193,7 @@ func (t *table) count() (rows int, err error) {
 
 // next returns the next recipient and the line that it begins on; io.EOF at the end.
 func (t *table) next() (envelope.Recipient, int, error) {
+	t.row.left = maxRow
 	row, err := t.r.Read()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {

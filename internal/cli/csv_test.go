@@ -116,6 +116,10 @@ func TestCSVMistakesSendNothing(t *testing.T) {
 		"quote inside":   {"to,name\n+254700000001,\"As\"ha\n", "line 2: a quote is not closed"},
 		"bare quote":     {"to,name\n+254700000001,As\"ha\n", "line 2: a quote within a field"},
 		"short row":      {"to,name\n" + good.String() + "+254700000001\n", "line 1502: the number of columns is not the header's 2"},
+		"CR only":        {"to,name\r+254700000001,Asha\r", "line 1: its lines end in carriage returns alone"},
+		"long row":       {"to,name\n" + good.String() + "+254700000001," + strings.Repeat("x", 5<<20) + "\n", "a row is longer than 4 MiB"},
+		"long header":    {strings.Repeat("x", 5<<20), "a row is longer than 4 MiB"},
+		"endless quote":  {"to,name\n+254700000001,\"" + strings.Repeat("Asha\n", 1<<20), "a row is longer than 4 MiB"},
 		"latin-1":        {"to,name\n+254700000001,Jos\xe9\n", "line 2: not UTF-8"},
 		"utf-16":         {"\xff\xfet\x00o\x00\n\x00", "line 1: not UTF-8"},
 	} {

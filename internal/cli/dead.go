@@ -63,6 +63,9 @@ func (t *tuma) deadList() *cobra.Command {
 			if !slices.Contains([]string{"", "refused", "uncertain", "poison"}, why) {
 				return errors.New("--reason is refused, uncertain or poison")
 			}
+			if limit < 1 {
+				return errors.New("--limit is 1 or more")
+			}
 			c, err := t.client()
 			if err != nil {
 				return err
@@ -76,11 +79,7 @@ func (t *tuma) deadList() *cobra.Command {
 			if settled {
 				q.Set("settled", "true")
 			}
-			items, more, err := c.deadItems(cmd.Context(), q, limit)
-			if err != nil {
-				return err
-			}
-			return failed(t.tellDead(items, more))
+			return t.tellDead(cmd.Context(), c, q, limit)
 		},
 	})
 	c.Flags().StringVar(&account, "account", "", "of this `ACCOUNT` only; none: before routing")
@@ -90,23 +89,32 @@ func (t *tuma) deadList() *cobra.Command {
 	return c
 }
 
-// deadItems reads pages until it has limit items; more says that there are others.
-func (c *Client) deadItems(ctx context.Context, q url.Values, limit int) (items []json.RawMessage, more bool, err error) {
-	for {
-		q.Set("limit", strconv.Itoa(min(max(limit-len(items), 1), 1000)))
+// tellDead prints letters page by page, limit at most, so that it keeps no more than
+// one.
+func (t *tuma) tellDead(ctx context.Context, c *Client, q url.Values, limit int) error {
+	header := !t.json
+	for left := limit; ; {
+		q.Set("limit", strconv.Itoa(min(left, 1000)))
 		var page deadPage
 		if err := c.call(ctx, http.MethodGet, "/v1/dead?"+q.Encode(), nil, nil, &page); err != nil {
-			return nil, false, err
+			return err
 		}
-		items = append(items, page.Dead...)
-		if page.Next == "" || len(items) >= limit || len(page.Dead) == 0 {
-			return items, page.Next != "", nil
+		if err := t.tellDeadPage(page.Dead, header); err != nil {
+			return failed(err)
 		}
+		left -= len(page.Dead)
+		if page.Next != "" && left <= 0 && !t.json {
+			fmt.Fprintln(t.Stderr, "there are more; see --limit")
+		}
+		if page.Next == "" || left <= 0 || len(page.Dead) == 0 || ctx.Err() != nil {
+			return nil
+		}
+		header = false
 		q.Set("cursor", page.Next)
 	}
 }
 
-func (t *tuma) tellDead(items []json.RawMessage, more bool) error {
+func (t *tuma) tellDeadPage(items []json.RawMessage, header bool) error {
 	if t.json {
 		for _, raw := range items {
 			t.printf("%s\n", strings.TrimSpace(cleanJSON(raw)))
@@ -114,7 +122,9 @@ func (t *tuma) tellDead(items []json.RawMessage, more bool) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(t.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tTIME\tREASON\tACCOUNT\tTENANT\tMESSAGES\tERROR")
+	if header {
+		fmt.Fprintln(w, "ID\tTIME\tREASON\tACCOUNT\tTENANT\tMESSAGES\tERROR")
+	}
 	for _, raw := range items {
 		var d deadItem
 		if err := json.Unmarshal(raw, &d); err != nil {
@@ -127,13 +137,7 @@ func (t *tuma) tellDead(items []json.RawMessage, more bool) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(d.ID), d.Time.Local().Format(time.DateTime),
 			clean(d.Reason), clean(d.Account), clean(d.Tenant), d.size(), why)
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if more {
-		fmt.Fprintln(t.Stderr, "there are more; see --limit")
-	}
-	return nil
+	return w.Flush()
 }
 
 // size is how many messages a letter has, and how many of them need nothing more.

@@ -57,13 +57,18 @@ func execute(ctx context.Context, args []string, d Deps, wait waitFunc) int {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	t := &tuma{Deps: d, wait: wait}
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	out := &output{w: d.Stdout, broken: broken}
+	t := &tuma{Deps: d, wait: wait, raw: d.Stdout}
+	t.Stdout = out
 	root := t.root()
 	root.SetArgs(args)
 	root.SetIn(d.Stdin)
-	root.SetOut(d.Stdout)
+	root.SetOut(out)
 	root.SetErr(d.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = out.ended(err)
 	if err == nil {
 		return exitOK
 	}
@@ -79,6 +84,7 @@ type tuma struct {
 	url, key string
 	json     bool
 	wait     waitFunc
+	raw      io.Writer // standard output of programs that serve on when nobody reads it
 }
 
 // waitFunc waits for d or until ctx ends.

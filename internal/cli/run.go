@@ -28,7 +28,7 @@ func (t *tuma) params(r *runFlags) (Params, error) {
 		cfg, err = config.Parse("", nil, t.Types, t.Env)
 	}
 	return Params{
-		Name: "tuma", Version: t.Version, Config: cfg, Admin: r.admin, Env: t.Env, Stdout: t.Stdout, Stderr: t.Stderr,
+		Name: "tuma", Version: t.Version, Config: cfg, Admin: r.admin, Env: t.Env, Stdout: t.raw, Stderr: t.Stderr,
 	}, err
 }
 
@@ -67,7 +67,7 @@ func (t *tuma) simulateCommand() *cobra.Command {
 		Long:  "simulate answers as all five gateways do, and sends their delivery reports.\nPoint an account's base_url at it; nothing is sent to anyone.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := Params{Name: "tuma", Version: t.Version, Env: t.Env, Stdout: t.Stdout, Stderr: t.Stderr}
+			p := Params{Name: "tuma", Version: t.Version, Env: t.Env, Stdout: t.raw, Stderr: t.Stderr}
 			return stopped(cmd.Context(), t.Simulate(cmd.Context(), p, listen))
 		},
 	}
