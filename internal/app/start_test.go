@@ -4,21 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/app"
 	"github.com/tuma-sms/tuma/internal/cli"
-	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Whoever calls a program that waits for NATS is told so, and does not hang.
 func TestDoorsAnswerBeforeNATSIsThere(t *testing.T) {
 	t.Parallel()
-	api, dlr := freeAddr(t), freeAddr(t)
+	api, dlr := rig.FreeAddr(t), rig.FreeAddr(t)
 	text := fmt.Sprintf(`
 nats: {url: "nats://%s"}
 redis: {url: "redis://%s"}
@@ -30,31 +28,10 @@ admin: {listen: "127.0.0.1:0"}
 providers:
   cr: {type: cloudrebue, base_url: "http://127.0.0.1:1/", credentials: {token: t}, callback_token: secret-of-the-callbacks}
 routes: [{prefix: "+", providers: [cr]}]
-`, freeAddr(t), freeAddr(t), api, dlr, dlr)
-	file := filepath.Join(t.TempDir(), "tuma.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := func(string) (string, bool) { return "", false }
-	cfg, err := config.Load(file, app.TypeDefaults(), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
+`, rig.FreeAddr(t), rig.FreeAddr(t), api, dlr, dlr)
 	for name, run := range map[string]func(context.Context, cli.Params) error{"ingest": app.RunIngest, "dlr-collector": app.RunCollector} {
-		go func() {
-			ended <- run(ctx, cli.Params{Name: name, Version: "test", Config: cfg, Env: env, Stdout: &syncBuffer{}, Stderr: &syncBuffer{}})
-		}()
+		rig.Inside(t, run, cli.Params{Name: name, Config: rig.Config(t, text)})
 	}
-	defer func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	}()
 	for _, url := range []string{"http://" + api + "/v1/messages", "http://" + dlr + "/dlr/cr/token"} {
 		resp := firstAnswer(t, url)
 		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Content-Type") != "application/problem+json" {

@@ -3,12 +3,10 @@ package app_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +22,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/app"
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // jaeger takes traces as an OTLP receiver does.
@@ -68,21 +67,11 @@ func newJaeger(t *testing.T) *jaeger {
 	return j
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // upConfig is a whole config on free ports.
 func upConfig(t *testing.T, otlp string) (file, api, admin string) {
 	t.Helper()
-	api, admin = freeAddr(t), freeAddr(t)
-	dlr, sim := freeAddr(t), freeAddr(t)
+	api, admin = rig.FreeAddr(t), rig.FreeAddr(t)
+	dlr, sim := rig.FreeAddr(t), rig.FreeAddr(t)
 	text := fmt.Sprintf(`
 nats: {url: embedded, listen: %q, store_dir: %q}
 redis: {url: embedded}
@@ -100,7 +89,7 @@ providers:
     credentials: {token: demo-cloudrebue-token}
     callback_token: secret-of-the-callbacks
 routes: [{prefix: "+", providers: [cr]}]
-`, freeAddr(t), t.TempDir(), api, dlr, dlr, admin, sim, otlp, sim)
+`, rig.FreeAddr(t), t.TempDir(), api, dlr, dlr, admin, sim, otlp, sim)
 	file = filepath.Join(t.TempDir(), "tuma.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -109,78 +98,20 @@ routes: [{prefix: "+", providers: [cr]}]
 }
 
 // up runs everything until the test ends or stop is called.
-func up(t *testing.T, file string) (logs *syncBuffer, stop func()) {
+func up(t *testing.T, file string) (logs *rig.Buffer, stop func()) {
 	t.Helper()
-	env := func(name string) (string, bool) {
-		if name == "TUMA_LOG" {
-			return "debug", true
-		}
-		return "", false
-	}
+	env := func(name string) (string, bool) { return "debug", name == "TUMA_LOG" }
 	cfg, err := config.Load(file, app.TypeDefaults(), env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs, out := &syncBuffer{}, &syncBuffer{}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- app.RunUp(ctx, cli.Params{Name: "tuma", Version: "test", Config: cfg, Env: env, Stdout: out, Stderr: logs})
-	}()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("up: %v\n%s", err, logs)
-		}
-	})
-	t.Cleanup(stop)
-	return logs, stop
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	logs = &rig.Buffer{}
+	return logs, rig.Inside(t, app.RunUp, cli.Params{Name: "tuma", Config: cfg, Env: env, Stderr: logs})
 }
 
 func call(t *testing.T, method, url, body string) (int, []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer demo")
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, nil
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, data
-}
-
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
+	return rig.Call(t, method, url, "demo", body)
 }
 
 // One trace runs from submission to delivery report, and nothing that leaves the
@@ -190,7 +121,7 @@ func TestOneTraceAndNoSecrets(t *testing.T) {
 	j := newJaeger(t)
 	file, api, admin := upConfig(t, j.URL)
 	logs, stop := up(t, file)
-	eventually(t, "ready", func() bool { code, _ := call(t, "GET", "http://"+admin+"/readyz", ""); return code == 200 })
+	rig.Ready(t, admin, logs)
 
 	const number, text = "+254712345987", "Canary-Text-7741"
 	code, body := call(t, "POST", "http://"+api+"/v1/messages", `{"to":"`+number+`","from":"ACME","text":"`+text+`"}`)
@@ -205,9 +136,9 @@ func TestOneTraceAndNoSecrets(t *testing.T) {
 		Status  string
 		TraceID string `json:"trace_id"`
 	}
-	eventually(t, "delivered", func() bool {
+	rig.Eventually(t, 30*time.Second, "delivered", func() (bool, string) {
 		_, body := call(t, "GET", "http://"+api+"/v1/messages/"+answer.Messages[0].ID, "")
-		return json.Unmarshal(body, &m) == nil && m.Status == "delivered"
+		return json.Unmarshal(body, &m) == nil && m.Status == "delivered", string(body)
 	})
 	call(t, "POST", "http://"+api+"/v1/messages", `{"to":"`+number+`","text":"`+text+`","nonsense":1}`)
 	_, metrics := call(t, "GET", "http://"+admin+"/metrics", "")

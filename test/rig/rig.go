@@ -29,13 +29,13 @@ type Rig struct {
 	bin string
 
 	mu    sync.Mutex
-	taken map[int]bool
+	taken map[string]bool
 }
 
 // Open builds the programs, with further flags of go build. Close removes them.
 func Open(flags ...string) (r *Rig, closing func(), err error) {
 	if built := os.Getenv("TUMA_RIG_BIN"); built != "" && len(flags) == 0 {
-		return &Rig{bin: built, taken: map[int]bool{}}, func() {}, nil
+		return &Rig{bin: built, taken: map[string]bool{}}, func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "tuma-rig-")
 	if err != nil {
@@ -49,25 +49,34 @@ func Open(flags ...string) (r *Rig, closing func(), err error) {
 		closing()
 		return nil, nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return &Rig{bin: dir, taken: map[int]bool{}}, closing, nil
+	return &Rig{bin: dir, taken: map[string]bool{}}, closing, nil
 }
 
 // Program is the path of one of the programs, or of nats-server.
 func (r *Rig) Program(name string) string { return filepath.Join(r.bin, name) }
 
-// Addr gives out a free loopback address, none twice. Its port lies below the range
-// that the kernel takes for outgoing connections, so that nobody gets it by chance
-// while the test that chose it has its server down.
+// Addr gives out a free loopback address, none twice.
 func (r *Rig) Addr(t testing.TB) string {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for range 1000 {
-		port := 10_000 + rand.IntN(20_000)
-		if r.taken[port] {
-			continue
+		if a := FreeAddr(t); !r.taken[a] {
+			r.taken[a] = true
+			return a
 		}
-		a := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// FreeAddr returns a free loopback address. Its port lies below the range that the
+// kernel takes for outgoing connections, so that nobody gets it by chance while the
+// test that chose it has its server down.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		a := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))
 		l, err := net.Listen("tcp", a)
 		if err != nil {
 			continue
@@ -75,7 +84,6 @@ func (r *Rig) Addr(t testing.TB) string {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r.taken[port] = true
 		return a
 	}
 	t.Fatal("no free port")

@@ -3,7 +3,6 @@ package security
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/app"
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // Canaries: each is put in at one place, and may come out nowhere. Numbers are
@@ -107,8 +107,8 @@ func traces(t *testing.T) (addr string, all func() string) {
 type aviary struct {
 	*world
 	natsURL, adminAddr string
-	told               buffer // problems and other answers that may name nothing
-	cli                buffer // what tuma prints
+	told               rig.Buffer // problems and other answers that may name nothing
+	cli                rig.Buffer // what tuma prints
 }
 
 func (a *aviary) file(gateway, simulator, otlp string) string {
@@ -140,21 +140,12 @@ providers:
 // metrics, answers to others than who sent it, or what tuma prints, whichever door
 // it came in by, and whatever a gateway says.
 func TestCanaries(t *testing.T) {
-	w := &world{t: t, api: freeAddr(t), dlr: freeAddr(t), admin: map[string]string{}, logs: &buffer{}}
-	a := &aviary{world: w, natsURL: freeAddr(t), adminAddr: freeAddr(t)}
+	w := &world{t: t, api: rig.FreeAddr(t), dlr: rig.FreeAddr(t), admin: map[string]string{}, logs: &rig.Buffer{}}
+	a := &aviary{world: w, natsURL: rig.FreeAddr(t), adminAddr: rig.FreeAddr(t)}
 	gateway, asked := echo(t)
 	otlp, exported := traces(t)
-	text := a.file(gateway, freeAddr(t), otlp)
-	cfg, err := config.Parse("tuma.yaml", []byte(text), app.TypeDefaults(), nothing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- app.RunUp(ctx, cli.Params{Name: "tuma", Version: "test", Config: cfg, Env: debug, Stdout: &a.cli, Stderr: w.logs})
-	}()
-	defer stop()
+	text := a.file(gateway, rig.FreeAddr(t), otlp)
+	stop := rig.Inside(t, app.RunUp, cli.Params{Name: "tuma", Config: rig.Config(t, text), Env: debug, Stdout: &a.cli, Stderr: w.logs})
 	w.admin["up"] = a.adminAddr
 	w.ready("up")
 
@@ -171,7 +162,7 @@ func TestCanaries(t *testing.T) {
 		_, _ = a.told.Write(dead)
 		return strings.Contains(string(dead), "poison") && strings.Contains(string(data), "last_error")
 	})
-	var metrics buffer
+	var metrics rig.Buffer
 	resp, err := http.Get("http://" + a.adminAddr + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -179,9 +170,6 @@ func TestCanaries(t *testing.T) {
 	_, _ = io.Copy(&metrics, resp.Body)
 	resp.Body.Close()
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 
 	outlets := map[string]string{"logs": w.logs.String(), "traces": exported(), "metrics": metrics.String(), "answers": a.told.String(), "tuma": a.cli.String()}
 	for outlet, out := range outlets {
@@ -381,7 +369,7 @@ func (a *aviary) commands(text string) {
 		var out bytes.Buffer
 		cli.Main(a.t.Context(), c.args, cli.Deps{
 			Version: "test", Types: app.TypeDefaults(), Env: env(c.key), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out,
-			Default: func() (*config.Config, error) { return app.Default(nothing) }, Up: app.RunUp, Check: app.Check,
+			Default: func() (*config.Config, error) { return app.Default(rig.Nothing) }, Up: app.RunUp, Check: app.Check,
 		})
 		// Own numbers are shown to who typed them.
 		_, _ = a.cli.Write(bytes.ReplaceAll(out.Bytes(), []byte(canaryNumbers), []byte("(own number)")))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 const redisPassword = "password-of-redis"
@@ -27,7 +29,7 @@ func (w *world) startRedis() (addr string) {
 	users := strings.Replace(w.read("../../deploy/redis/users.acl"), "#"+strings.Repeat("0", 64), "#"+sha(redisPassword), 1)
 	file := filepath.Join(w.t.TempDir(), "users.acl")
 	w.write(file, users+"user watcher on >watcher ~* +@all\n")
-	addr = freeAddr(w.t)
+	addr = rig.FreeAddr(w.t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", w.t.TempDir(), "--save", "", "--appendonly", "no", "--aclfile", file)
 	out, err := cmd.StdoutPipe()

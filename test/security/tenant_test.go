@@ -18,6 +18,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus/embedded"
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 // A tenant hands in and reads what became of it, over the bus alone.
@@ -365,7 +366,7 @@ func TestEverySubjectIsPermitted(t *testing.T) {
 func TestCheckAsOperator(t *testing.T) {
 	w := newWorld(t)
 	w.streams()
-	found, err := app.Check(t.Context(), cli.Params{Name: "tuma", Version: "test", Config: w.config("operator"), Env: nothing})
+	found, err := app.Check(t.Context(), cli.Params{Name: "tuma", Version: "test", Config: w.config("operator"), Env: rig.Nothing})
 	if err != nil {
 		t.Fatal(err)
 	}

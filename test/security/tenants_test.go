@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/tuma-sms/tuma/test/rig"
 	"net/http"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ func (w *world) listen(key string) func() string {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		w.t.Fatalf("%v %v", resp, err)
 	}
-	var seen buffer
+	var seen rig.Buffer
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -4,19 +4,15 @@
 package security
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +23,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/app"
 	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
+	"github.com/tuma-sms/tuma/test/rig"
 )
 
 const (
@@ -50,13 +47,13 @@ type world struct {
 	dlr      string
 	sim      string
 	admin    map[string]string // of each program
-	logs     *buffer           // of all programs
+	logs     *rig.Buffer       // of all programs
 }
 
 // newWorld starts NATS as it is shipped, with two tenants from the template, and Redis.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), api: freeAddr(t), dlr: freeAddr(t), sim: freeAddr(t), admin: map[string]string{}, logs: &buffer{}}
+	w := &world{t: t, dir: t.TempDir(), api: rig.FreeAddr(t), dlr: rig.FreeAddr(t), sim: rig.FreeAddr(t), admin: map[string]string{}, logs: &rig.Buffer{}}
 	for _, u := range users {
 		w.nkey(u)
 	}
@@ -199,38 +196,21 @@ providers:
     poll: {after: 1s, every: 1s}
 routes: [{prefix: "+226", providers: [box]}, {prefix: "+33", providers: [sched]}, {prefix: "+", providers: [cr]}]
 `, w.url, w.seed(program), w.redisURL, w.api, acmeHash, sha(globexKey), w.dlr, w.dlr, w.sim, cloudrebueCredentials, callbackToken, w.sim, callbackToken, w.sim)
-	c, err := config.Parse("tuma.yaml", []byte(text), app.TypeDefaults(), nothing)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return c
+	return rig.Config(w.t, text)
 }
-
-func nothing(string) (string, bool) { return "", false }
 
 func debug(name string) (string, bool) { return "debug", name == "TUMA_LOG" }
 
 // run starts a program until the test ends.
 func (w *world) run(program string, run func(context.Context, cli.Params) error) {
 	w.t.Helper()
-	w.admin[program] = freeAddr(w.t)
-	p := cli.Params{Name: program, Version: "test", Config: w.config(program), Admin: w.admin[program], Env: debug, Stdout: io.Discard, Stderr: w.logs}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, p) }()
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			w.t.Errorf("%s: %v", program, err)
-		}
-	})
+	w.admin[program] = rig.FreeAddr(w.t)
+	rig.Inside(w.t, run, cli.Params{Name: program, Config: w.config(program), Admin: w.admin[program], Env: debug, Stderr: w.logs})
 }
 
 // up runs all programs, each as its own user, and waits until they are ready.
 func (w *world) up() {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
 	env := func(name string) (string, bool) {
 		switch name {
 		case "TUMA_SIM_SMSBOX_REPORTS":
@@ -240,10 +220,7 @@ func (w *world) up() {
 		}
 		return "", false
 	}
-	go func() {
-		ended <- app.RunSimulate(ctx, cli.Params{Env: env, Stdout: io.Discard, Stderr: io.Discard}, w.sim)
-	}()
-	w.t.Cleanup(func() { cancel(); <-ended })
+	rig.Inside(w.t, func(ctx context.Context, p cli.Params) error { return app.RunSimulate(ctx, p, w.sim) }, cli.Params{Name: "simulate", Env: env})
 	w.run("ingest", app.RunIngest) // first: the others wait for streams that they may not make
 	w.ready("ingest")
 	w.run("dlr-collector", app.RunCollector)
@@ -252,49 +229,17 @@ func (w *world) up() {
 	w.ready("dispatcher")
 }
 
-func (w *world) ready(program string) {
-	w.t.Helper()
-	w.eventually(program+" is ready", func() bool {
-		resp, err := http.Get("http://" + w.admin[program] + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-}
+func (w *world) ready(program string) { w.t.Helper(); rig.Ready(w.t, w.admin[program], w.logs) }
 
 func (w *world) eventually(what string, look func() bool) {
 	w.t.Helper()
-	deadline, pause := time.Now().Add(30*time.Second), time.NewTicker(20*time.Millisecond)
-	defer pause.Stop()
-	for !look() {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not within 30 s: %s\n%s", what, w.logs.tail(60))
-		}
-		<-pause.C
-	}
+	rig.Eventually(w.t, 30*time.Second, what, func() (bool, string) { return look(), w.logs.Tail(60) })
 }
 
 // call makes one call of the API.
 func (w *world) call(method, path, key, body string) (int, []byte) {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.api+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return resp.StatusCode, data
+	return rig.Call(w.t, method, "http://"+w.api+path, key, body)
 }
 
 // submit hands in one envelope of acme's and returns the ids of its messages.
@@ -323,36 +268,4 @@ func (w *world) status(id string) string {
 func sha(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:])
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *buffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *buffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-func (s *buffer) tail(lines int) string {
-	all := strings.Split(strings.TrimSpace(s.String()), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
