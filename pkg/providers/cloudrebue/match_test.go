@@ -79,7 +79,7 @@ func TestWholeRefusals(t *testing.T) {
 		{"429", 429, `{"status":false,"message":"Too Many Attempts."}`, providers.Throttled, "Too Many Attempts.", false},
 		{"200, no units", 200, `{"status":false,"message":"Insufficient units"}`, providers.Misconfigured, "Insufficient units", false},
 		{"200, unknown words", 200, `{"status":false,"message":"Sender 254712345678 unknown"}`, providers.RejectedHere, "Sender # unknown", true},
-		{"400 with a list", 400, `[{"status":true,"data":{"correlator":1}}]`, providers.RejectedHere, "", true},
+		{"400 with a list that names nobody", 400, `[{"status":true}]`, providers.RejectedHere, "", true},
 	}
 	for _, tt := range tests {
 		_, err := send(t, tt.status, tt.body)
@@ -90,6 +90,18 @@ func TestWholeRefusals(t *testing.T) {
 		}
 		if e.Class != tt.want || e.Detail != tt.detail || e.Bisect != tt.bisect {
 			t.Errorf("%s: got %v %q bisect %v, want %v %q bisect %v", tt.name, e.Class, e.Detail, e.Bisect, tt.want, tt.detail, tt.bisect)
+		}
+	}
+}
+
+// TestListsUnderOtherStatuses: what is said to be queued is not sent again, whatever
+// the status is.
+func TestListsUnderOtherStatuses(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{207, 400, 422, 500} {
+		results, err := send(t, status, `[{"status":true,"data":{"correlator":1}},{"status":false,"message":"Invalid phone","data":{"correlator":2}}]`)
+		if err != nil || results[0].Class != providers.Accepted || results[1].Class != providers.Rejected {
+			t.Errorf("%d: %+v, %v", status, results, err)
 		}
 	}
 }

@@ -45,13 +45,17 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 	}
 	ok := resp.Status >= 200 && resp.Status < 300
 	switch {
-	case !ok, refusesAll(answers, array):
+	case !ok && !slices.ContainsFunc(answers, tookOne), refusesAll(answers, array):
 		return nil, p.refused(resp, answers)
 	case len(answers) == 0:
 		return nil, p.http.Failure(resp)
 	}
 	return match(answers, messages), nil
 }
+
+// tookOne reports whether an answer says of a certain message that it was queued.
+// That counts under any status: refused as a whole, it would be sent again.
+func tookOne(a answer) bool { return a.Status.True && !a.nameless() }
 
 // refusesAll reports whether an answer refuses the request as a whole. In an array
 // such as other answers are it does so by what is said of an account; other words

@@ -31,6 +31,8 @@ func TestAnswersInOtherTypes(t *testing.T) {
 		"one that cannot be read":  {`{"status":"success","response":["x",{"status":{"a":1},"recipient":"250782589800"},{"status":"sent","recipient":"250782589801"}]}`, [2]providers.Class{unknown, taken}},
 		"a message of its own":     {`{"status":"success","message":{"text":"ok"},"response":[{"status":"sent","recipient":"250782589800"}]}`, [2]providers.Class{taken, unknown}},
 		"a mark and a newline":     {"\ufeff" + `{"status":"success","response":[{"status":"sent","recipient":"250782589800"}]}` + "\r\n\n", [2]providers.Class{taken, unknown}},
+		"no status":                {`{"response":[{"status":"sent","recipient":"250782589800"},{"status":"failed","recipient":"250782589801"}]}`, [2]providers.Class{taken, failed}},
+		"another status":           {`{"status":"partial","response":[{"status":"sent","recipient":"250782589800"}]}`, [2]providers.Class{taken, unknown}},
 		"sent and failed, one man": {`{"status":"success","response":[{"status":"failed","recipient":"250782589800"},{"status":"sent","recipient":"0782589800"}]}`, [2]providers.Class{taken, unknown}},
 	} {
 		p, err := New(providers.Options{Credentials: suite().Credentials, Transport: providertest.Answer(200, c.body)})

@@ -58,7 +58,8 @@ func (p *provider) Send(ctx context.Context, b *providers.Batch) ([]providers.Re
 	if json.Unmarshal(resp.Body, &a) != nil {
 		return nil, p.http.Failure(resp)
 	}
-	if resp.Status >= 200 && resp.Status < 300 && a.says("success", "true") {
+	// The recipients' own words count unless the whole is an error.
+	if resp.Status >= 200 && resp.Status < 300 && (a.says("success", "true") || len(a.Responses) > 0 && !a.says("error", "false")) {
 		return match(&a, b.Messages), nil
 	}
 	return nil, p.failure(resp, &a, b.Messages)

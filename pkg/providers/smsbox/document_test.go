@@ -66,6 +66,19 @@ func TestAnswersInOtherTypes(t *testing.T) {
 	}
 }
 
+// TestSuccessUnderAnotherStatus: it may have been taken, so that it is not sent
+// again by another account.
+func TestSuccessUnderAnotherStatus(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{302, 400, 401, 404, 409, 500} {
+		_, err := account(t, providertest.Answer(status, `{"status": true, "code": 200, "data": "message_id:sms-1"}`)).Send(t.Context(), batch(2))
+		var e *providers.Error
+		if !errors.As(err, &e) || e.Class != providers.Uncertain || e.Bisect {
+			t.Errorf("%d: got %v, want uncertain", status, err)
+		}
+	}
+}
+
 func batch(n int) *providers.Batch {
 	b := &providers.Batch{ID: "b"}
 	for i := range n {

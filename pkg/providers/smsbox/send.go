@@ -208,6 +208,8 @@ func (p *provider) failure(resp *httpapi.Response, a answer, n int, named bool) 
 func (p *provider) classify(resp *httpapi.Response, a answer) *providers.Error {
 	m, known := meanings[string(a.Code)]
 	switch {
+	case a.Code == success && resp.Status/100 != 2 && !resp.Partial: // taken, by its own words
+		return &providers.Error{Class: providers.Uncertain, Err: httpapi.ErrUnreadable}
 	case resp.Status == http.StatusTooManyRequests, resp.Status == http.StatusRequestTimeout:
 		return p.http.Failure(resp)
 	case resp.Status == http.StatusServiceUnavailable && known && m.class != providers.Uncertain:

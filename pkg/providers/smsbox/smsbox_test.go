@@ -142,7 +142,7 @@ func TestStatusAndCode(t *testing.T) {
 	}{
 		{201, `{"status": "true", "code": "200"}`, providers.Accepted}, // taken, unnamed
 		{200, `{"code": 200, "data": "message_id:sms-1"}`, providers.Accepted},
-		{400, `{"code": 200}`, providers.RejectedHere},
+		{400, `{"code": 200}`, providers.Uncertain},
 		{500, `{"code": 111}`, providers.Uncertain}, // it may have come after the fact
 		{503, `{"code": 111}`, providers.Unavailable},
 		{503, `{"code": 103}`, providers.Uncertain},
