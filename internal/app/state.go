@@ -60,11 +60,16 @@ type view struct {
 }
 
 // merge adds up what dispatchers know. The account is blocked if it is so for
-// each of them, until the first may send again.
+// each of them, until the first may send again. What a gateway said of the rate
+// holds for all, though only who heard it or has something to send knows.
 func merge(states []shared, now time.Time) view {
 	var v view
+	var told time.Time // until when the gateway said to wait
 	open := false
 	for _, s := range states {
+		if s.Blocked == "rate" && s.Until.After(told) {
+			told = s.Until
+		}
 		v.slotUse += s.SlotUse
 		if rank(s.Breaker) > rank(v.breaker) {
 			v.breaker = s.Breaker
@@ -80,6 +85,9 @@ func merge(states []shared, now time.Time) view {
 	}
 	if open {
 		v.blocked, v.until = "", time.Time{}
+	}
+	if v.blocked == "" && told.After(now) {
+		v.blocked, v.until = "rate", told
 	}
 	v.slotUse = min(v.slotUse, 1)
 	return v
