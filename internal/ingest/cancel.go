@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -142,6 +143,9 @@ func (in *Ingest) tellCanceled(ctx context.Context, seq uint64, tenant, detail s
 		err := journal.Tell(ctx, in.bus, events)
 		if err == nil {
 			in.journal.Told(seq)
+			for account, n := range byAccount(msgs) {
+				in.count(account, envelope.Canceled, n)
+			}
 			return nil
 		}
 		if !errors.Is(err, bus.ErrUnavailable) {
@@ -153,6 +157,16 @@ func (in *Ingest) tellCanceled(ctx context.Context, seq uint64, tenant, detail s
 		case <-time.After(tellAgain):
 		}
 	}
+}
+
+// byAccount counts messages by the account that was to send them; none: it was not
+// chosen yet.
+func byAccount(msgs []status.Message) map[string]int {
+	n := map[string]int{}
+	for i := range msgs {
+		n[cmp.Or(msgs[i].Provider, noAccount)]++
+	}
+	return n
 }
 
 // eventMessage is what an event repeats of a message that a status knows.

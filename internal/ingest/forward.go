@@ -46,7 +46,11 @@ func (in *Ingest) schedule(ctx context.Context, p *envelope.Piece) error {
 		return err
 	}
 	crash.At("ingest.after-schedule")
-	return in.tellScheduled(ctx, p)
+	if err := in.tellScheduled(ctx, p); err != nil {
+		return err
+	}
+	in.count(noAccount, envelope.Scheduled, len(p.Messages))
+	return nil
 }
 
 // tellScheduled says that a submission waits for its send time. That is no answer

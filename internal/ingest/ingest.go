@@ -178,9 +178,12 @@ func New(o Options) (*Ingest, error) {
 // refused counts n messages that got no account.
 func (in *Ingest) refused(n int) {
 	if n > 0 {
-		in.count("none", envelope.Rejected, n)
+		in.count(noAccount, envelope.Rejected, n)
 	}
 }
+
+// noAccount stands in metrics for messages of which the account is not known.
+const noAccount = "none"
 
 func keepTrace(ctx context.Context, _, traceparent string) (context.Context, string, func(error)) {
 	return ctx, traceparent, func(error) {}

@@ -236,7 +236,14 @@ func TestMessagesAreCounted(t *testing.T) {
 	r.post(`{"to":"nobody","from":"ACME","text":"x"}`+"\n"+one+"\n", "Content-Type", "application/x-ndjson")
 	r.publish("sms.submit.acme.normal", `{"recipients":[{"to":"+254712345678"},{"to":"nobody"}],"from":"ACME","text":"x"}`)
 	r.publish("sms.submit.acme.normal", `{"to":"nobody","from":"ACME","text":"x"}`)
-	want := map[string]int{"ke accepted": 4, "world accepted": 1, "none rejected": 5}
+	later := r.accepted(`{"to":"+254712345678","from":"ACME","text":"x","send_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`)
+	r.eventually("scheduled", func() bool {
+		return strings.Contains(r.do("k-acme", http.MethodGet, "/v1/messages/"+later.Messages[0].ID, "").body, `"scheduled"`)
+	})
+	for range 2 {
+		r.do("k-acme", http.MethodDelete, "/v1/messages/"+later.Messages[0].ID, "")
+	}
+	want := map[string]int{"ke accepted": 4, "world accepted": 1, "none rejected": 5, "none scheduled": 1, "none canceled": 1}
 	r.eventually("counted", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
