@@ -192,9 +192,9 @@ func TestProgram(t *testing.T) {
 		ran    bool
 	}{
 		{"version", []string{"--version"}, envOf(), nil, 0, "ingest 1.2.3\n", "", false},
-		{"help", []string{"--help"}, envOf(), nil, 0, "Usage: ingest [flags]\n  -admin ADDR", "", false},
+		{"help", []string{"--help"}, envOf(), nil, 0, "Usage: ingest [flags]\n  --admin ADDR", "", false},
 		{"no config", nil, envOf(), nil, 2, "", "ingest: no config: give --config FILE or set TUMA_CONFIG\n", false},
-		{"bad flag", []string{"--foo"}, envOf(), nil, 2, "", "ingest: flag provided but not defined: -foo\n", false},
+		{"bad flag", []string{"--foo"}, envOf(), nil, 2, "", "ingest: flag provided but not defined: -foo (see ingest --help)\n", false},
 		{"argument", []string{"x"}, envOf(), nil, 2, "", "ingest: unknown argument \"x\"\n", false},
 		{"bad config", []string{"--config", bad}, envOf(), nil, 2, "", "ingest: " + bad + ":1: foo: unknown key\n", false},
 		{"embedded", []string{"--config", embedded}, envOf(), nil, 2, "", "ingest: " + embedded + ": nats.url: embedded is for tuma up only: the programs must meet at one server\n", false},

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/tuma-sms/tuma/internal/config"
 )
@@ -63,10 +64,13 @@ func (g Program) main(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(g.Stdout, "Usage: %s [flags]\n", g.Name)
-			flags.SetOutput(g.Stdout)
-			flags.PrintDefaults()
+			flags.VisitAll(func(f *flag.Flag) {
+				value, usage := flag.UnquoteUsage(f)
+				fmt.Fprintf(g.Stdout, "  %-16s %s\n", strings.TrimSpace("--"+f.Name+" "+value), usage)
+			})
+			return err
 		}
-		return err
+		return fmt.Errorf("%w (see %s --help)", err, g.Name)
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", flags.Arg(0))

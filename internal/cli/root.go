@@ -63,7 +63,7 @@ func execute(ctx context.Context, args []string, d Deps, wait waitFunc) int {
 	t := &tuma{Deps: d, wait: wait, raw: d.Stdout}
 	t.Stdout = out
 	root := t.root()
-	root.SetArgs(args)
+	root.SetArgs(twoDashes(root, args))
 	root.SetIn(d.Stdin)
 	root.SetOut(out)
 	root.SetErr(d.Stderr)
@@ -107,7 +107,7 @@ func (t *tuma) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&t.url, "url", t.env("TUMA_URL", defaultURL), "address of the API (env TUMA_URL)")
 	f.StringVar(&t.key, "key", "", "API key (env TUMA_KEY; default demo)")
-	root.AddCommand(t.sendCommand(), t.statusCommand(), t.watchCommand(), t.deadCommand(), t.providersCommand(), t.askCommand(), t.optOutCommand(), t.keyCommand())
+	root.AddCommand(t.sendCommand(), t.statusCommand(), t.watchCommand(), t.deadCommand(), t.providersCommand(), t.askCommand(), t.optOutCommand(), t.keyCommand(), t.benchCommand())
 	for _, c := range []*cobra.Command{t.upCommand(), t.simulateCommand(), t.checkCommand()} {
 		if c != nil {
 			root.AddCommand(c)
