@@ -124,7 +124,20 @@ func compare(t *testing.T, at string, s schema, defs map[string]schema, typ refl
 	}
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	unsaid  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`) // what a heading's anchor leaves out
+)
+
+// anchors are the places of a document that a link can name.
+func anchors(doc []byte) map[string]bool {
+	out := map[string]bool{"": true}
+	for _, m := range heading.FindAllSubmatch(doc, -1) {
+		out[strings.ReplaceAll(unsaid.ReplaceAllString(strings.ToLower(string(m[1])), ""), " ", "-")] = true
+	}
+	return out
+}
 
 func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
@@ -136,8 +149,19 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		data, err := os.ReadFile(path)
 		for _, m := range link.FindAllStringSubmatch(string(data), -1) {
 			found++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+			to := path
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(path), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s links to %s, which is not there", path, m[1])
+				continue
+			}
+			if m[2] == "" {
+				continue
+			}
+			if target, err := os.ReadFile(to); err != nil || !anchors(target)[m[2]] {
+				t.Errorf("%s links to %s#%s: no such heading", path, m[1], m[2])
 			}
 		}
 		return err

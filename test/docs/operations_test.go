@@ -8,95 +8,74 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// names returns the first group of every match, sorted, each once.
-func names(expr, text string) []string {
-	var out []string
-	for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
-		out = append(out, m[1])
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// section returns what stands below a heading, up to the next of its level.
-func section(t *testing.T, file, heading string) string {
+// code is all of the project's Go but its tests.
+func code(t *testing.T) string {
 	t.Helper()
-	_, rest, found := strings.Cut(read(t, file), "\n"+heading+"\n")
-	if !found {
-		t.Fatalf("%s has no %q", file, heading)
-	}
-	rest, _, _ = strings.Cut(rest, "\n"+strings.Repeat("#", strings.IndexByte(heading, ' '))+" ")
-	return rest
-}
-
-// TestReadinessIsExplained: what a program can wait for is what the table of
-// docs/operations.md has.
-func TestReadinessIsExplained(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(root, "internal/app/*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"stopping"} // internal/service adds it by itself
-	for _, f := range files {
-		data, err := os.ReadFile(f)
+	var b strings.Builder
+	for _, dir := range []string{"cmd", "internal", "pkg"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			b.Write(data)
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, names(`health\.(?:Require|Prefer)(?:Func)?\("([^"]+)"`, string(data))...)
 	}
-	slices.Sort(want)
-	got := names("(?m)^\\| `([^`]+)` \\|", section(t, "docs/operations.md", "## /healthz and /readyz"))
-	if len(want) < 8 || !slices.Equal(got, want) {
-		t.Errorf("docs/operations.md explains %v, /readyz says %v", got, want)
+	return b.String()
+}
+
+// section is what stands below a heading, up to the next of its level.
+func section(t *testing.T, doc, heading string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(doc, "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("no section %q", heading)
+	}
+	body, _, _ := strings.Cut(rest, "\n## ")
+	return body
+}
+
+// Whoever is on call looks for a line of the log as the document shows it.
+func TestLogLinesAreTheCodes(t *testing.T) {
+	t.Parallel()
+	doc, source := read(t, "docs/operations.md"), code(t)
+	said := regexp.MustCompile(`"msg":"([^"]+)"`).FindAllStringSubmatch(doc, -1)
+	for row := range strings.Lines(section(t, doc, "Logs")) {
+		if first, _, ok := strings.Cut(strings.TrimPrefix(row, "| "), " | "); ok {
+			said = append(said, regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(first, -1)...)
+		}
+	}
+	if len(said) < 20 {
+		t.Fatalf("found only %d lines", len(said))
+	}
+	for _, m := range said {
+		if msg := m[1]; !strings.Contains(source, `"`+msg+`"`) && msg != "msg" {
+			t.Errorf("docs/operations.md shows the line %q, which nothing logs", msg)
+		}
 	}
 }
 
-// TestAlertsAreExplained: who is woken up by an alert finds what to do.
-func TestAlertsAreExplained(t *testing.T) {
+func TestEveryMetricIsExplained(t *testing.T) {
 	t.Parallel()
-	want := names(`- alert: (\w+)`, read(t, "deploy/k8s/monitoring/rules.yaml"))
-	got := names("(?m)^\\| `(Tuma\\w+)` \\|", section(t, "docs/operations.md", "## Metrics"))
-	if len(want) == 0 || !slices.Equal(got, want) {
-		t.Errorf("docs/operations.md explains %v, the rules have %v", got, want)
+	names := func(pattern, text string) []string {
+		var out []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			out = append(out, m[1])
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
 	}
-}
-
-var (
-	anchor  = regexp.MustCompile(`\]\(([^)#:\s]*)#([^)\s]+)\)`)
-	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	dropped = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-)
-
-// TestAnchorsAreHeadings: a link into a document leads to one of its headings.
-func TestAnchorsAreHeadings(t *testing.T) {
-	t.Parallel()
-	found := 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".md") {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		for _, m := range anchor.FindAllStringSubmatch(string(data), -1) {
-			found++
-			target := data
-			if m[1] != "" {
-				if target, err = os.ReadFile(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-					return err
-				}
-			}
-			at := slices.ContainsFunc(heading.FindAllStringSubmatch(string(target), -1), func(h []string) bool {
-				return strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-") == m[2]
-			})
-			if !at {
-				t.Errorf("%s links to %s#%s, which is no heading", path, m[1], m[2])
-			}
-		}
-		return err
-	})
-	if err != nil || found == 0 {
-		t.Errorf("%d links, %v", found, err)
+	have := names(`\("(tuma_[a-z_]+)"`, read(t, "internal/telemetry/metrics.go"))
+	told := names("(?m)^\\| `(tuma_[a-z_]+)", section(t, read(t, "docs/operations.md"), "Metrics"))
+	if d := cmp.Diff(have, told); d != "" || len(have) == 0 {
+		t.Errorf("metrics of the code (-) and of docs/operations.md (+):\n%s", d)
 	}
 }
