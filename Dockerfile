@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image with all four programs: they share almost every byte, one tag cannot
 # mix versions, and `tuma check` or `tuma dead` is at hand wherever one runs.
 FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
@@ -23,3 +22,8 @@ ENV PATH=/usr/local/bin
 # ingest, dlr-collector, admin
 EXPOSE 8080 8081 9090
 CMD ["tuma", "--help"]
+ARG VERSION=devel
+LABEL org.opencontainers.image.title=tuma \
+      org.opencontainers.image.source=https://github.com/tuma-sms/tuma \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=$VERSION

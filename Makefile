@@ -89,7 +89,7 @@ verify: ## Check formatting, vet, import rules, go.mod files and manifests
 	cd deploy && go test -count=1 ./...
 
 images: ## Build the container image tuma:VERSION with all programs
-	docker build -t tuma:$(VERSION) -t tuma:dev .
+	docker build --build-arg VERSION=$(VERSION) -t tuma:$(VERSION) -t tuma:dev .
 
 clean: ## Remove what the targets above made
 	rm -rf bin coverage.out coverage.html

@@ -161,6 +161,17 @@ func TestDockerfile(t *testing.T) {
 	if uid == nil || uid[1] != "65532" || uid[2] != "65532" {
 		t.Errorf("the image runs as %v, the pods as 65532", uid)
 	}
+	for _, line := range []string{"FROM scratch\n", "org.opencontainers.image.source=", "org.opencontainers.image.version=$VERSION"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("the image has no %q", line)
+		}
+	}
+	if !strings.Contains(read(t, "Makefile"), "docker build --build-arg VERSION=$(VERSION) ") {
+		t.Error("make images does not tell the image its version")
+	}
+	if strings.Contains(text, "# syntax=") {
+		t.Error("a build needs a frontend from a registry, and nothing of it")
+	}
 	want := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
 	if !strings.Contains(text, "golang:"+want[1]+".") {
 		t.Errorf("the image is not built by Go %s, as go.mod wants", want[1])
