@@ -48,6 +48,26 @@ func TestAnswersInOtherTypes(t *testing.T) {
 	}
 }
 
+// TestOneAnswerForOneMessage: it is about no other, even if it names none.
+func TestOneAnswerForOneMessage(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]providers.Class{
+		`{"status":"success","response":[{"status":"sent","messageid":"1"}]}`:                            providers.Accepted,
+		`{"status":"success","response":{"status":"failed","messageid":"1","recipient":""}}`:             providers.RejectedHere,
+		`{"status":"success","response":[{"status":"sent","messageid":"1","recipient":"250782589801"}]}`: providers.Uncertain,
+		`{"status":"success","response":[{"status":"sent"},{"status":"sent"}]}`:                          providers.Uncertain,
+	} {
+		p, err := New(providers.Options{Credentials: suite().Credentials, Transport: providertest.Answer(200, body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := p.Send(t.Context(), &providers.Batch{Messages: []providers.Message{{To: "+250782589800", From: "A", Text: "t"}}})
+		if err != nil || results[0].Class != want {
+			t.Errorf("%s: got %+v, %v, want %v", body, results, err, want)
+		}
+	}
+}
+
 // TestRefusalsInOtherTypes: an error is one however its status and words are typed.
 func TestRefusalsInOtherTypes(t *testing.T) {
 	t.Parallel()

@@ -184,6 +184,9 @@ func match(a *answer, messages []providers.Message) []providers.Result {
 	answered := make([]bool, len(messages))
 	for _, r := range a.Responses {
 		i, ok := index[msisdn(string(r.Recipient))]
+		if r.Recipient == "" && len(messages) == 1 && len(a.Responses) == 1 { // of whom else
+			i, ok = 0, true
+		}
 		if !ok || answered[i] && results[i].Class == providers.Accepted {
 			continue
 		}

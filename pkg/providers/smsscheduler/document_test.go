@@ -22,6 +22,8 @@ func TestAnswersInOtherTypes(t *testing.T) {
 		`{"message_id": 7, "sms_ids": {"+33 6 00 00 00 00": [1]}}`:                    providers.Accepted,
 		`{"message_id": 7, "sms_ids": {"0600000000": [1]}}`:                           providers.Accepted, // nobody else's
 		`{"message_id": 7, "sms_ids": {"+330600000000": [1, 2]}}`:                     providers.Accepted,
+		`{"message_id": 7, "sms_ids": {"+33699999999": [1]}}`:                         providers.Uncertain, // another's
+		`{"message_id": 7, "sms_ids": {"0699999999": [1]}}`:                           providers.Uncertain,
 		`{"message_id": 7, "sms_ids": {"0600000000": []}}`:                            providers.Uncertain,
 		`{"message_id": 7, "sms_ids": {"0600000000": [1], "0600000001": [2]}}`:        providers.Uncertain,
 		"\ufeff" + `{"message_id": 7, "sms_ids": {"+33600000000": [1]}}` + "\r\n":     providers.Accepted,

@@ -121,8 +121,8 @@ func (p *provider) read(resp *httpapi.Response, messages []providers.Message) ([
 
 // partsOf returns how many ids sms_ids has for each number, in E.164. An empty
 // PHP map comes as [], and lists nobody. A number that is listed alone is the only
-// one that was asked for, however it is spelled: the document's own request has
-// national numbers and a zero behind the country code.
+// one that was asked for if it ends like it: the document's own request has national
+// numbers and a zero behind the country code.
 func partsOf(raw json.RawMessage, messages []providers.Message) map[string]int {
 	var ids map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &ids); err != nil {
@@ -139,7 +139,7 @@ func partsOf(raw json.RawMessage, messages []providers.Message) map[string]int {
 			parts = len(several)
 		}
 		n := httpapi.E164(spelled)
-		if len(ids) == 1 && len(messages) == 1 {
+		if len(ids) == 1 && len(messages) == 1 && ending(spelled) == ending(messages[0].To) {
 			n = messages[0].To
 		}
 		if n != "" {
@@ -147,6 +147,18 @@ func partsOf(raw json.RawMessage, messages []providers.Message) map[string]int {
 		}
 	}
 	return listed
+}
+
+// ending returns the last digits of a number, which national forms keep.
+func ending(number string) string {
+	const kept = 8
+	digits := strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, number)
+	return digits[max(len(digits)-kept, 0):]
 }
 
 // validID reports whether s is a whole number as the document shows ids; a
