@@ -48,7 +48,7 @@ crashes: ## Kill a process at each named place, for each policy and gateway (som
 
 CHAOS ?=
 chaos: ## Work on an installation under load for five minutes (CHAOS="-duration 10m -seed 7 -nodes 3")
-	go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./test/chaos -args -duration 5m $(CHAOS) | $(PLAIN)
+	go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./test/chaos -args -duration 5m -seed 0 $(CHAOS) | $(PLAIN)
 
 mutations: ## Take protections out one by one: the judge must go red (some minutes)
 	go test -count=1 -timeout 60m -v -run 'TestMutations$$' ./test/chaos -args -full | $(PLAIN)

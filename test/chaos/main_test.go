@@ -19,7 +19,7 @@ import (
 // What `go test ./test/chaos -args` takes.
 var (
 	duration = flag.Duration("duration", 12*time.Second, "how long the nemesis is at work")
-	seed     = flag.Uint64("seed", 0, "of the nemesis; 0: a new one")
+	seed     = flag.Uint64("seed", 5, "of the nemesis; 0: a new one. This one has much in its first seconds")
 	only     = flag.String("only", "", "the nemesis does only these, by name (\"NATS full,ingest killed\")")
 	disk     = flag.String("disk", "", "a small file system that NATS keeps its streams on, for the deed \"disk full\"")
 	nodes    = flag.Int("nodes", 1, "of NATS: 1, or 3 with replicas 3")
