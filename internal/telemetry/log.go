@@ -7,14 +7,13 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
 )
 
 // NewLogger returns a logger of JSON lines. It adds trace_id and span_id where
 // the context has a span, and masks what looks like a full number in any value,
-// as the last guard: call sites use MSISDN. A nil w discards, a nil level is info.
+// as the last guard: no call site logs one. A nil w discards, a nil level is info.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	if w == nil {
 		return slog.New(slog.DiscardHandler)
@@ -70,43 +69,5 @@ func maskNumbers(s string) string {
 	if !strings.Contains(s, "+") {
 		return s
 	}
-	return fullNumber.ReplaceAllStringFunc(s, func(n string) string { return MSISDN(n).String() })
+	return fullNumber.ReplaceAllStringFunc(s, func(n string) string { return "***" + n[len(n)-2:] })
 }
-
-// MSISDN is a phone number on its way into a log or an error: it shows its last
-// two digits only.
-type MSISDN string
-
-// String hides all but the last two digits.
-func (n MSISDN) String() string {
-	if len(n) < 6 { // short codes are not people, but two digits of four are half of it
-		return "***"
-	}
-	return "***" + string(n[len(n)-2:])
-}
-
-// GoString hides the number from %#v.
-func (n MSISDN) GoString() string { return n.String() }
-
-// MarshalText hides the number from JSON.
-func (n MSISDN) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
-
-// LogValue hides the number from log/slog.
-func (n MSISDN) LogValue() slog.Value { return slog.StringValue(n.String()) }
-
-// Body is a message's text on its way into a log: it shows its length only.
-type Body string
-
-// String returns the length.
-func (b Body) String() string {
-	return fmt.Sprintf("(%d characters)", utf8.RuneCountInString(string(b)))
-}
-
-// GoString hides the text from %#v.
-func (b Body) GoString() string { return b.String() }
-
-// MarshalText hides the text from JSON.
-func (b Body) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
-
-// LogValue hides the text from log/slog.
-func (b Body) LogValue() slog.Value { return slog.StringValue(b.String()) }

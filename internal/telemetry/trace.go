@@ -7,7 +7,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -15,8 +14,6 @@ import (
 
 // MaxLinks is the most links of one span; the SDK would drop what is beyond.
 const MaxLinks = 128
-
-const traceparentKey = "traceparent"
 
 // Tracer makes spans. A nil Tracer makes none.
 type Tracer struct {
@@ -124,26 +121,6 @@ func WithTraceparent(ctx context.Context, tp string) context.Context {
 	return ctx
 }
 
-// TraceID returns the trace id within a traceparent; empty if it is not one.
-func TraceID(tp string) string {
-	if sc := parse(tp); sc.IsValid() {
-		return sc.TraceID().String()
-	}
-	return ""
-}
-
-// Inject writes the traceparent of ctx into headers, in lower case: NATS headers
-// are case-sensitive, and that is the case which other clients read.
-func Inject(ctx context.Context, headers map[string][]string) {
-	propagation.TraceContext{}.Inject(ctx, carrier(headers))
-}
-
-// Extract returns ctx as a continuation of the traceparent in headers, in
-// whatever case. A tracestate is not taken over: it is a tenant's to fill.
-func Extract(ctx context.Context, headers map[string][]string) context.Context {
-	return WithTraceparent(ctx, carrier(headers).Get(traceparentKey))
-}
-
 // parse reads a W3C traceparent, version-traceid-spanid-flags; the zero
 // SpanContext stands for anything else.
 func parse(tp string) trace.SpanContext {
@@ -170,37 +147,4 @@ func parse(tp string) trace.SpanContext {
 		flags = trace.FlagsSampled
 	}
 	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: flags, Remote: true})
-}
-
-// carrier is a header map as it is: unlike propagation.HeaderCarrier it does not
-// write Traceparent.
-type carrier map[string][]string
-
-// Get implements propagation.TextMapCarrier.
-func (c carrier) Get(key string) string {
-	if v := c[key]; len(v) > 0 {
-		return v[0]
-	}
-	for k, v := range c {
-		if len(v) > 0 && strings.EqualFold(k, key) {
-			return v[0]
-		}
-	}
-	return ""
-}
-
-// Set implements propagation.TextMapCarrier.
-func (c carrier) Set(key, value string) {
-	if key == traceparentKey {
-		c[key] = []string{value}
-	}
-}
-
-// Keys implements propagation.TextMapCarrier.
-func (c carrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for k := range c {
-		keys = append(keys, k)
-	}
-	return keys
 }
