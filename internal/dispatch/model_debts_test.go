@@ -100,7 +100,7 @@ func (p *process) tellRecord(r *entry) {
 }
 
 func (p *process) tellClosed(m int, reason string) {
-	if s, _ := ClosedAs(reason); s != "" {
+	if s, _ := closedAs(reason); s != "" {
 		p.w.tell(m, s)
 	}
 }

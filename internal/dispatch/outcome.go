@@ -122,7 +122,7 @@ func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, eff
 			continue
 		}
 		vs[i].then = done
-		status, detail := ClosedAs(effect.Reasons[n])
+		status, detail := closedAs(effect.Reasons[n])
 		if status == "" {
 			continue
 		}
@@ -131,9 +131,9 @@ func (t *attempt) events(seq uint64, vs []verdict, d *journal.OutcomeDetail, eff
 	return events
 }
 
-// ClosedAs translates a close record's reason into what events say; an empty
+// closedAs translates a close record's reason into what events say; an empty
 // status: nothing, who closed it has told what it knew.
-func ClosedAs(reason string) (envelope.Status, string) {
+func closedAs(reason string) (envelope.Status, string) {
 	switch reason {
 	case "superseded":
 		return envelope.Canceled, reason

@@ -79,7 +79,7 @@ func (a *account) free(ctx context.Context, h *held, items []item) bool {
 	crash.At("dispatch.after-release")
 	var events []envelope.Event
 	for n, p := range effect.Freed { // cancelled while uncertain: closed instead of freed
-		status, detail := ClosedAs(effect.Reasons[n])
+		status, detail := closedAs(effect.Reasons[n])
 		if status == "" {
 			continue
 		}

@@ -111,7 +111,7 @@ func (a *account) members(ctx context.Context, named *idempotency.Record, o jour
 // closedResult is what became of a message that was closed for a reason.
 func closedResult(reason string) journal.MessageResult {
 	r := journal.MessageResult{}
-	if r.Status, r.Detail = ClosedAs(reason); r.Status == envelope.Failed {
+	if r.Status, r.Detail = closedAs(reason); r.Status == envelope.Failed {
 		r.Code, r.Detail = "rejected", condemned
 	}
 	return r

@@ -17,14 +17,14 @@ type Rejected struct {
 	Detail string        `json:"detail,omitempty"`
 }
 
-// Prepare turns an envelope into a piece without an account: validated, numbers
+// prepare turns an envelope into a piece without an account: validated, numbers
 // in E.164, texts measured. Recipients that are refused are left out of the
 // piece and told beside it; they keep their index. now is when the submission
 // was accepted. The error is a *envelope.Refusal of the whole envelope.
 //
 // It depends on nothing but its arguments, so preparing a stored submission
 // again gives the same piece.
-func Prepare(t *Tenant, e *envelope.Envelope, id string, now time.Time) (*envelope.Piece, []Rejected, error) {
+func prepare(t *Tenant, e *envelope.Envelope, id string, now time.Time) (*envelope.Piece, []Rejected, error) {
 	if err := e.Check(); err != nil {
 		return nil, nil, err
 	}

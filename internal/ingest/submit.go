@@ -181,7 +181,7 @@ func (in *Ingest) submitFirst(ctx context.Context, s submission, k *held) (*rece
 
 // plan prepares and routes a submission without storing anything.
 func (in *Ingest) plan(s submission, id string, now time.Time) (*receipt, error) {
-	p, refused, err := Prepare(s.tenant, s.env, id, now)
+	p, refused, err := prepare(s.tenant, s.env, id, now)
 	if err != nil {
 		out := refusalProblem(http.StatusUnprocessableEntity, err)
 		out.Errors = rejectAll(s.env, err)

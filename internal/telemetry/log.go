@@ -11,10 +11,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewLogger returns a logger of JSON lines. It adds trace_id and span_id where
+// newLogger returns a logger of JSON lines. It adds trace_id and span_id where
 // the context has a span, and masks what looks like a full number in any value,
 // as the last guard: no call site logs one. A nil w discards, a nil level is info.
-func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	if w == nil {
 		return slog.New(slog.DiscardHandler)
 	}

@@ -52,7 +52,7 @@ type Telemetry struct {
 // New sets everything up. It does not wait for the OTLP receiver: traces that
 // cannot be delivered are dropped, and nothing else suffers.
 func New(ctx context.Context, o Options) (*Telemetry, error) {
-	t := &Telemetry{Log: NewLogger(o.Log, o.Level).With("service", o.Service)}
+	t := &Telemetry{Log: newLogger(o.Log, o.Level).With("service", o.Service)}
 	res := resource.NewSchemaless(
 		attribute.String("service.name", o.Service),
 		attribute.String("service.version", o.Version),
@@ -111,7 +111,7 @@ func sampler(share float64) sdktrace.Sampler { return sdktrace.TraceIDRatioBased
 
 func newTracerProvider(res *resource.Resource, sample float64, o ...sdktrace.TracerProviderOption) *sdktrace.TracerProvider {
 	limits := sdktrace.NewSpanLimits()
-	limits.LinkCountLimit = MaxLinks
+	limits.LinkCountLimit = maxLinks
 	return sdktrace.NewTracerProvider(append(o,
 		sdktrace.WithResource(res),
 		sdktrace.WithSampler(sampler(sample)),

@@ -162,7 +162,7 @@ func TestAtMost128Links(t *testing.T) {
 	}
 	_, s := tr.StartBatch(t.Context(), "send", 1000, tps)
 	End(s, "")
-	if got := rec.Ended()[0]; len(got.Links()) != MaxLinks || got.DroppedLinks() != 0 {
+	if got := rec.Ended()[0]; len(got.Links()) != maxLinks || got.DroppedLinks() != 0 {
 		t.Errorf("%d links, %d dropped", len(got.Links()), got.DroppedLinks())
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// MaxLinks is the most links of one span; the SDK would drop what is beyond.
-const MaxLinks = 128
+// maxLinks is the most links of one span; the SDK would drop what is beyond.
+const maxLinks = 128
 
 // Tracer makes spans. A nil Tracer makes none.
 type Tracer struct {
@@ -45,7 +45,7 @@ func (t *Tracer) Start(ctx context.Context, name string, kind trace.SpanKind, at
 }
 
 // StartBatch begins the span of one request to a provider. It has a trace of its
-// own, since its messages come from many, and links to up to MaxLinks different
+// own, since its messages come from many, and links to up to maxLinks different
 // ones of the given traceparents; what is not a traceparent is passed over.
 func (t *Tracer) StartBatch(ctx context.Context, name string, size int, traceparents []string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
 	attrs = append(attrs, attribute.Int("messaging.batch.message_count", size))
@@ -55,7 +55,7 @@ func (t *Tracer) StartBatch(ctx context.Context, name string, size int, tracepar
 
 func links(traceparents []string) []trace.Link {
 	var out []trace.Link
-	seen := make(map[string]bool, min(len(traceparents), MaxLinks))
+	seen := make(map[string]bool, min(len(traceparents), maxLinks))
 	for _, tp := range traceparents {
 		if tp == "" || seen[tp] {
 			continue
@@ -64,7 +64,7 @@ func links(traceparents []string) []trace.Link {
 		if sc := parse(tp); sc.IsValid() {
 			out = append(out, trace.Link{SpanContext: sc})
 		}
-		if len(out) == MaxLinks {
+		if len(out) == maxLinks {
 			break
 		}
 	}

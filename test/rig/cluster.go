@@ -3,6 +3,7 @@ package rig
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,7 @@ func (r *Rig) NewCluster(t *testing.T, s Settings) *Cluster {
 	t.Helper()
 	c := &Cluster{
 		Places: Places{NATS: r.Addr(t), Redis: r.Addr(t), API: r.Addr(t), Reports: r.Addr(t), Gateway: r.Addr(t)},
-		T:      t, Rig: r, Dir: Folder(t), Settings: s,
+		T:      t, Rig: r, Dir: folder(t), Settings: s,
 		Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
 	}
 	t.Cleanup(c.Client.CloseIdleConnections)
@@ -152,7 +153,11 @@ func (c *Cluster) StartNATS() *Process {
 // StartRedis starts a server that keeps nothing on disk, as the worst case.
 func (c *Cluster) StartRedis() *Process {
 	c.T.Helper()
-	c.RedisServer = StartRedis(c.T, c.Dir, c.Redis)
+	_, port, _ := net.SplitHostPort(c.Redis)
+	c.RedisServer = Start(c.T, Command{Name: "redis-server", Path: RedisPath(c.T), Dir: c.Dir, Args: []string{
+		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no",
+	}})
+	Answers(c.T, c.RedisServer, c.Redis)
 	return c.RedisServer
 }
 

@@ -90,8 +90,8 @@ func FreeAddr(t testing.TB) string {
 	return ""
 }
 
-// Folder is where a test keeps its configs, stores and logs.
-func Folder(t testing.TB) string {
+// folder is where a test keeps its configs, stores and logs.
+func folder(t testing.TB) string {
 	t.Helper()
 	keep := os.Getenv("TUMA_RIG_KEEP")
 	if keep == "" {

@@ -43,17 +43,6 @@ func (r *Rig) StartNATS(t testing.TB, n NATS) *Process {
 	return p
 }
 
-// StartRedis starts a server that keeps nothing on disk, as the worst case.
-func StartRedis(t testing.TB, dir, addr string) *Process {
-	t.Helper()
-	_, port, _ := net.SplitHostPort(addr)
-	p := Start(t, Command{Name: "redis-server", Path: RedisPath(t), Dir: dir, Args: []string{
-		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no",
-	}})
-	Answers(t, p, addr)
-	return p
-}
-
 // RedisPath says where redis-server is; without one the test is skipped.
 func RedisPath(t testing.TB) string {
 	t.Helper()
