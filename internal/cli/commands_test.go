@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -125,6 +126,30 @@ func TestDead(t *testing.T) {
 	}
 	if r := dead("drop", "9"); r.code != 0 || r.out != "9 dropped\n" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A million letters are told page by page: the first are read before the last are
+// asked for, and no more than a page is kept.
+func TestDeadPageByPage(t *testing.T) {
+	t.Parallel()
+	var out, errOut bytes.Buffer
+	a := newAPI(t, map[string]answer{"GET /v1/dead": func(n int, r request, w http.ResponseWriter) {
+		if n > 1 && strings.Count(out.String(), `"id"`) != n-1 { // the command waits for this answer
+			t.Errorf("page %d is asked for after %d letters", n, strings.Count(out.String(), `"id"`))
+		}
+		if n == 5 {
+			write(w, 200, `{"dead":[{"id":"5"}]}`)
+		} else {
+			write(w, 200, fmt.Sprintf(`{"dead":[{"id":"%d"}],"next":"%d"}`, n, n))
+		}
+	}})
+	d := Deps{Stdout: &out, Stderr: &errOut, Types: testTypes()}
+	if code := Main(t.Context(), []string{"dead", "list", "--json", "--limit", "1000000", "--url", a.URL}, d); code != 0 || strings.Count(out.String(), "\n") != 5 {
+		t.Errorf("exit %d\n%s%s", code, &out, &errOut)
+	}
+	if uri := a.got()[0].URI; !strings.Contains(uri, "limit=1000&") && !strings.HasSuffix(uri, "limit=1000") {
+		t.Errorf("asked for %s", uri)
 	}
 }
 

@@ -1,6 +1,7 @@
 package badinput
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -89,6 +90,31 @@ func TestRubbishOnTheBus(t *testing.T) {
 		p.eventually("the next good one of "+priority+" is delivered", func() bool { return delivered(t, events) > before })
 	}
 	p.goesOn()
+}
+
+// A piece that is right but for whose it is becomes a dead letter: who may publish to
+// one tenant's lane speaks for no other. Row 56.
+func TestForgedTenant(t *testing.T) {
+	gw := newGateway(t)
+	p := start(t, gw.url)
+	p.becomes(p.accepts(), `"status":"submitted"`)
+	js := p.bus()
+	real, err := p.stream(js, "SMS_QUEUE_cloudrebue").GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := bytes.Replace(real.Data, []byte(`"tenant":"demo"`), []byte(`"tenant":"acme"`), 1)
+	if bytes.Equal(forged, real.Data) {
+		t.Fatalf("there is no tenant in %s", real.Data)
+	}
+	if _, err := js.Publish(t.Context(), real.Subject, forged); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("it is dead", func() bool { return p.letters("cloudrebue") == 1 })
+	p.becomes(p.accepts(), `"status":"submitted"`)
+	if n := gw.count(); n != 2 {
+		t.Errorf("the gateway got %d messages", n)
+	}
 }
 
 // letters counts an account's dead letters of poison, each with its reason.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tuma-sms/tuma/internal/dlr"
 )
 
 // callback is a body that comes to the callbacks with the right token.
@@ -96,6 +98,27 @@ func TestTimesOfGateways(t *testing.T) {
 	var kept struct{ Body []byte }
 	if err := json.Unmarshal(last.Data, &kept); err != nil || !bytes.Contains(kept.Body, []byte("1999-12-31 23:59:59")) {
 		t.Errorf("the first is kept as %s, %v", kept.Body, err)
+	}
+}
+
+// Who guesses Digital Services' name and password learns nothing from the answers:
+// they are all the same. Row 92.
+func TestGuesses(t *testing.T) {
+	p := start(t, "")
+	url := "http://" + p.dlr + "/dlr/digitalservices/" + dlr.Token(secret, "digitalservices", "t1-1") + "?dnis=250788123456&command=deliver&dlvrMsgId=1&dlvrMsgStat=D"
+	wrong := map[string]bool{}
+	for _, login := range []string{"", "&username=demo-dlr", "&password=demo-dlr-password", "&username=x&password=demo-dlr-password", "&username=demo-dlr&password=x", "&username=demo-dlr&password=demo-dlr-passwor", "&username=demo-dlr&password=demo-dlr-password2", "&username=DEMO-DLR&password=demo-dlr-password", "&username=&password="} {
+		code, answer := p.call("GET", url+login, "")
+		wrong[fmt.Sprint(code, string(answer))] = true
+	}
+	if len(wrong) != 1 || wrong["200"] {
+		t.Errorf("answered in %d ways: %v", len(wrong), wrong)
+	}
+	if n := p.stream(p.bus(), "SMS_CALLBACKS").CachedInfo().State.Msgs; n != 0 {
+		t.Errorf("%d were stored", n)
+	}
+	if code, answer := p.call("GET", url+"&username=demo-dlr&password=demo-dlr-password", ""); code != 200 {
+		t.Errorf("the right ones: %d %s", code, answer)
 	}
 }
 

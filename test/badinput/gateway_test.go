@@ -172,6 +172,25 @@ func TestBadAnswers(t *testing.T) {
 	}
 }
 
+// Texts that look like templates go out as they were typed, and values as they are.
+// Rows 23 and 24.
+func TestTextsAsTyped(t *testing.T) {
+	gw := newGateway(t)
+	p := start(t, gw.url)
+	for _, c := range []struct{ text, variables, want string }{
+		{`{{name}} [{RECEIVERNAME}] ${x} %s <b>`, ``, `{{name}} [{RECEIVERNAME}] ${x} %s <b>`},
+		{`Hi {{a}}`, `,"variables":{"a":"{{b}} {{a}}","b":"x"}`, `Hi {{b}} {{a}}`},
+		{`Hi {{a}}`, `,"variables":{"a":"{{"}`, `Hi {{`},
+		{`{{a}}{{b}}`, `,"variables":{"a":"{{","b":"a}}"}`, `{{a}}`},
+	} {
+		id := p.accepted(fmt.Sprintf(`{"to":"+254712345678","from":"ACME","text":%q%s}`, c.text, c.variables))
+		p.becomes(id, `"status":"submitted"`)
+		if got := gw.last().Message; got != c.want {
+			t.Errorf("%s%s went as %q", c.text, c.variables, got)
+		}
+	}
+}
+
 // What a gateway took and then drops in silence is never called delivered: it stays
 // submitted, and is told as such. (That it is told after 72 hours is proven where a
 // clock can be turned.) Row 81.

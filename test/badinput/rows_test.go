@@ -30,14 +30,14 @@ func proofs() []proof {
 		{4, "internal/service TestSlowClientsAreCutOff"}, {4, "test/badinput TestSlowBodies"},
 		{12, "pkg/envelope TestCheckText"}, {15, "pkg/envelope TestCheckSender"}, {16, "internal/ingest TestNumbersAreNormalised"},
 		{20, "internal/dispatch TestNeverOneNumberTwiceInARequest"}, {20, "test/badinput TestOneNumberInAllItsForms"}, {21, "test/badinput TestOneNumberInAllItsForms"},
-		{23, "pkg/providers/smsbox TestArrivesAsMeant"}, {23, "pkg/providers/bulksmsrates TestArrivesAsMeant"},
+		{23, "test/badinput TestTextsAsTyped"}, {24, "test/badinput TestTextsAsTyped"}, {23, "pkg/providers/smsbox TestArrivesAsMeant"}, {23, "pkg/providers/bulksmsrates TestArrivesAsMeant"},
 		{33, "test/badinput TestKeyOfAnotherBody"}, {33, "internal/ingest TestKeyInProgress"},
 		{36, "test/security TestTenantHeaders"}, {46, "internal/ingest TestAuthentication"},
 		{47, "internal/ingest TestTenantsRights"}, {47, "test/security TestTenantsKnowNothingOfEachOther"},
 		{48, "internal/cli TestCSVMistakesSendNothing"}, {48, "internal/cli TestCSVShapes"},
 		{49, "internal/ingest TestCutBodyIsNotTaken"}, {49, "internal/ingest TestClientLeavesDuringItsClaim"},
 		{50, "test/badinput TestManyAtOnce"}, {50, "internal/ingest TestRateOfATenant"}, {50, "internal/service TestConnectionsAreBounded"},
-		{56, "internal/ingest TestTakenTwiceIsTakenOnce"}, {56, "test/security TestTenantOnTheBus"}, {57, "test/badinput TestMessageIDOfAnotherBody"},
+		{56, "test/badinput TestForgedTenant"}, {56, "internal/ingest TestTakenTwiceIsTakenOnce"}, {56, "test/security TestTenantOnTheBus"}, {57, "test/badinput TestMessageIDOfAnotherBody"},
 		{58, "test/badinput TestRubbishOnTheBus"}, {59, "internal/ingest TestPanicIsBuried"}, {59, "internal/dispatch TestAdapterThatPanicsIsUncertain"},
 		{60, "test/badinput TestHandsOnTheBus"}, {60, "internal/dispatch TestQueueMadeAnewIsNotTakenForTheOldOne"}, {60, "internal/journal TestStreamThatFellBackIsLedOn"},
 		{61, "test/badinput TestHandsOnTheBus"}, {62, "test/badinput TestHandsOnTheBus"}, {62, "internal/bus TestConsumerChangedByHandIsMadeAnew"}, {62, "internal/bus TestStreamThatCannotBePutRightIsRefused"},
@@ -50,13 +50,47 @@ func proofs() []proof {
 		{83, "test/badinput TestForgedAndRepeated"}, {84, "test/badinput TestForgedAndRepeated"}, {85, "test/badinput TestForgedAndRepeated"},
 		{86, "internal/dlr TestSignatureStandsForTheToken"}, {86, "pkg/providers/bulksmsrates TestVerify"}, {87, "pkg/providers/bulksmsrates TestVerify"}, {88, "internal/dlr TestSignatureStandsForTheToken"},
 		{89, "internal/dlr TestReportOnNothingWaitsForItsMessage"}, {90, "internal/dlr TestUnknownWordChangesNothing"}, {90, "internal/dlr TestRepetitionsChangeNothingAndDeliveredCorrects"},
-		{91, "test/badinput TestRubbishFromGateways"}, {91, "internal/dlr TestDigitalServices"}, {92, "internal/dlr TestDigitalServices"},
+		{91, "test/badinput TestRubbishFromGateways"}, {91, "internal/dlr TestDigitalServices"}, {92, "test/badinput TestGuesses"},
 		{93, "test/security TestCanaries"}, {93, "internal/dlr TestNoSecretNumberOrTextInLogs"}, {94, "internal/dlr TestBadCallbacksAreNotStored"},
 		{95, "internal/dlr TestStormIsBounded"}, {95, "internal/dlr TestUnprovedCallersHaveTheirOwnRoom"}, {95, "internal/service TestConnectionsAreBounded"},
 		{96, "test/badinput TestTimesOfGateways"},
 		{97, "test/e2e TestBadStart"}, {97, "test/badinput TestSmallMachine"}, {97, "internal/app TestCheckWarnsOfSecretsThatAllMayRead"}, {97, "internal/config TestResolve"},
-		{98, "test/badinput TestOutputThatFails"}, {98, "test/badinput TestReaderThatHasGone"}, {98, "internal/cli TestClean"}, {98, "internal/cli TestStatus"},
+		{98, "test/badinput TestOutputThatFails"}, {98, "test/badinput TestReaderThatHasGone"}, {98, "internal/cli TestClean"}, {98, "internal/cli TestDeadPageByPage"}, {98, "internal/cli TestStatus"},
 		{98, "internal/cli TestWatchGoesOnWhereItBrokeOff"}, {98, "internal/cli TestAnswerThatIsNotTuma"}, {98, "internal/ingest TestReplayTwiceIsOnce"},
+	}
+}
+
+// fuzzed says which target feeds each of the parsers that read what others wrote.
+func fuzzed() map[string][]string {
+	list := map[string][]string{
+		"submission": {"pkg/envelope FuzzDecode", "internal/ingest FuzzSubmission"}, "NDJSON": {"internal/ingest FuzzLines"}, "CSV": {"internal/cli FuzzTable"},
+		"numbers": {"internal/ingest FuzzNormalise"}, "segments": {"pkg/envelope FuzzMeasure"}, "variables": {"pkg/envelope FuzzRender"},
+		"what lies on the bus": {"pkg/envelope FuzzDecodePiece", "internal/dlr FuzzStoredCallback", "internal/bus FuzzAck"},
+		"HMAC header":          {"pkg/providers/bulksmsrates FuzzVerify"}, "Retry-After": {"pkg/providers/httpapi FuzzRetryAfter"}, "config": {"internal/config FuzzParse"},
+		"journal":          {"pkg/idempotency FuzzDecodeRecord", "pkg/idempotency FuzzRecord", "pkg/idempotency FuzzCheckpoint"},
+		"callback URLs":    {"internal/dlr FuzzBatchOf", "internal/journal FuzzParseBatchID"},
+		"inbound, notices": {"pkg/providers/smsbox FuzzInbound", "pkg/providers/bulksmsrates FuzzLenient"},
+		"look-ups":         {"pkg/providers/smsscheduler FuzzFind", "pkg/providers/bulksmsrates FuzzLenient"},
+	}
+	for _, typ := range []string{"cloudrebue", "smsbox", "bulksmsrates", "digitalservices", "smsscheduler"} {
+		list["answers of "+typ] = []string{"pkg/providers/" + typ + " FuzzSend"}
+		if typ != "smsscheduler" { // it has none
+			list["callbacks of "+typ] = []string{"pkg/providers/" + typ + " FuzzReports"}
+		}
+	}
+	return list
+}
+
+// Every parser of what others wrote has a fuzz target.
+func TestEveryParserIsFuzzed(t *testing.T) {
+	t.Parallel()
+	for parser, targets := range fuzzed() {
+		for _, target := range targets {
+			folder, name, _ := strings.Cut(target, " ")
+			if !slices.Contains(testsIn(t, folder), name) {
+				t.Errorf("%s: there is no %s", parser, target)
+			}
+		}
 	}
 }
 
@@ -108,7 +142,7 @@ func TestEveryRow(t *testing.T) {
 	}
 }
 
-// testsIn lists the tests of a folder.
+// testsIn lists the tests and fuzz targets of a folder.
 func testsIn(t *testing.T, folder string) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", folder, "*_test.go"))
@@ -125,7 +159,7 @@ func testsIn(t *testing.T, folder string) (names []string) {
 			t.Fatal(err)
 		}
 		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && (strings.HasPrefix(fn.Name.Name, "Test") || strings.HasPrefix(fn.Name.Name, "Fuzz")) {
 				names = append(names, fn.Name.Name)
 			}
 		}
