@@ -133,7 +133,7 @@ func (c *checking) redis(ctx context.Context) {
 	}
 	defer func() { _ = r.Close() }() // nothing was written
 	if err := r.Ping(ctx).Err(); err != nil {
-		c.add(cli.Broken, "redis", "out of reach: of each account one dispatcher sends alone, and idempotency keys hold for minutes only")
+		c.add(cli.Broken, "redis", redisTrouble(err)+": of each account one dispatcher sends alone, and idempotency keys hold for minutes only")
 		return
 	}
 	c.add(cli.Fine, "redis", "answers")

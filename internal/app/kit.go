@@ -261,7 +261,7 @@ func (k *kit) watchRedis(ctx context.Context) error {
 	for {
 		reason := ""
 		if err := k.redis.Ping(ctx).Err(); err != nil && ctx.Err() == nil {
-			reason = "out of reach"
+			reason = redisTrouble(err)
 		}
 		set(reason)
 		if !pause(ctx, time.Second) {

@@ -3,7 +3,9 @@ package app
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -62,6 +64,22 @@ func redisLogin(cfg *config.Config, o *redis.Options) error {
 	t.ServerName = o.TLSConfig.ServerName
 	o.TLSConfig = t
 	return nil
+}
+
+// redisTrouble says in words that repeat nothing why Redis does not do what it is
+// asked. What it answers begins with a code: WRONGPASS, NOAUTH, NOPERM, READONLY,
+// LOADING. It hangs up on who is not let in at all.
+func redisTrouble(err error) string {
+	var answered redis.Error
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &answered):
+		code, _, _ := strings.Cut(answered.Error(), " ")
+		return "refused: " + code
+	case errors.As(err, &untrusted):
+		return "its certificate is not trusted"
+	}
+	return "out of reach"
 }
 
 // encryption reads the files of a section's tls. They are read here once, so that

@@ -248,15 +248,21 @@ func TestRedisLogin(t *testing.T) {
 		}
 	}
 	const right = "redis: {url: 'rediss://%s/0', user: tuma, password: '${PASSWORD}'" + files
-	for what, c := range map[string]*config.Config{
-		"a wrong password":              parse(t, "redis: {url: 'rediss://%s/0', user: tuma, password: wrong"+files, m.Addr(), ca.File, cert, key),
-		"another user":                  parse(t, "redis: {url: 'rediss://%s/0', user: other, password: '${PASSWORD}'"+files, m.Addr(), ca.File, cert, key),
-		"a server of another authority": parse(t, right, m.Addr(), other.File, cert, key),
-		"no certificate":                parse(t, "redis: {url: 'rediss://%s/0', user: tuma, password: '${PASSWORD}', tls: {ca: %q}}", m.Addr(), ca.File),
-		"no encryption":                 parse(t, "redis: {url: 'redis://%s/0', user: tuma, password: '${PASSWORD}'}", m.Addr()),
+	for what, c := range map[string]struct {
+		cfg  *config.Config
+		says string
+	}{
+		"a wrong password":              {parse(t, "redis: {url: 'rediss://%s/0', user: tuma, password: wrong"+files, m.Addr(), ca.File, cert, key), "refused: WRONGPASS"},
+		"another user":                  {parse(t, "redis: {url: 'rediss://%s/0', user: other, password: '${PASSWORD}'"+files, m.Addr(), ca.File, cert, key), "refused: WRONGPASS"},
+		"no password":                   {parse(t, "redis: {url: 'rediss://%s/0'"+files, m.Addr(), ca.File, cert, key), "refused: NOAUTH"},
+		"a server of another authority": {parse(t, right, m.Addr(), other.File, cert, key), "its certificate is not trusted"},
+		"no certificate":                {parse(t, "redis: {url: 'rediss://%s/0', user: tuma, password: '${PASSWORD}', tls: {ca: %q}}", m.Addr(), ca.File), "out of reach"},
+		"no encryption":                 {parse(t, "redis: {url: 'redis://%s/0', user: tuma, password: '${PASSWORD}'}", m.Addr()), "out of reach"},
 	} {
-		if err := ping(c); err == nil {
+		if err := ping(c.cfg); err == nil {
 			t.Errorf("with %s it answers", what)
+		} else if got := redisTrouble(err); got != c.says {
+			t.Errorf("with %s: %q, want %q", what, got, c.says)
 		}
 	}
 }
