@@ -18,6 +18,7 @@ type Tail struct {
 	New         bool   // only what comes from now on; From is ignored
 	Filters     []string
 	HeadersOnly bool
+	Ahead       int // messages held unread; 0: 2,000, of 64 MiB at most
 }
 
 // Tail hands every message to fn, in stream order, and caught (which may be
@@ -61,7 +62,7 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 	if info := cons.CachedInfo(); info != nil && info.NumPending == 0 && info.Delivered.Consumer == 0 {
 		tell()
 	}
-	it, err := cons.Messages(jetstream.PullMaxMessages(2000))
+	it, err := cons.Messages(jetstream.PullMaxMessages(or(t.Ahead, 2000)))
 	if err != nil {
 		return typed("tail "+t.Stream, err)
 	}

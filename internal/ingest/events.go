@@ -19,6 +19,7 @@ import (
 const (
 	maxStreams = 32 // open event streams of one tenant in one process
 	aliveEvery = 15 * time.Second
+	eventsHeld = 16 // of one stream, twice: an event may have half a megabyte
 )
 
 // getEvents streams the tenant's own events as they happen (server-sent events).
@@ -37,7 +38,7 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	events := make(chan *bus.Msg, 256)
+	events := make(chan *bus.Msg, eventsHeld)
 	var following sync.WaitGroup
 	begun := make(chan struct{})
 	following.Go(func() { in.follow(ctx, tail, events, sync.OnceFunc(func() { close(begun) })) })
@@ -100,7 +101,7 @@ func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.
 
 // eventTail is what a request asks to see.
 func eventTail(r *http.Request, tenant string) (bus.Tail, error) {
-	tail := bus.Tail{Stream: bus.EventStream, New: true}
+	tail := bus.Tail{Stream: bus.EventStream, New: true, Ahead: eventsHeld}
 	for _, s := range strings.Split(r.URL.Query().Get("status"), ",") {
 		switch {
 		case s == "":
