@@ -24,10 +24,10 @@ func RunCollector(ctx context.Context, p cli.Params) error {
 	if err != nil {
 		return err
 	}
+	k.statuses(nil, nil)
 	if err := k.collector(ctx); err != nil {
 		return err
 	}
-	k.statuses(nil, nil)
 	return k.run(ctx)
 }
 
@@ -66,7 +66,7 @@ func (k *kit) collector(ctx context.Context) error {
 		}
 		if d, ok := adapters[name].(providers.Desk); ok {
 			at := desk.Account{Name: name, Desk: d, Slot: limiter.Slot}
-			k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, k.bus, at, k.log) }, nil)
+			k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, service.Work(ctx), k.bus, at, k.log) }, nil)
 		}
 		if s, ok := adapters[name].(providers.Subscriber); ok {
 			url, err := k.reportsURL(a)

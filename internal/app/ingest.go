@@ -29,10 +29,10 @@ func RunIngest(ctx context.Context, p cli.Params) error {
 	if err != nil {
 		return err
 	}
+	k.statuses(k.tenants(), k.cfg.AccountNames())
 	if err := k.ingest(ctx); err != nil {
 		return err
 	}
-	k.statuses(k.tenants(), k.cfg.AccountNames())
 	return k.run(ctx)
 }
 
@@ -40,7 +40,9 @@ func RunIngest(ctx context.Context, p cli.Params) error {
 // go to it first again.
 const healthSettles = 10 * time.Second
 
-// statuses adds the part that follows what became of messages.
+// statuses adds the part that follows what became of messages. It comes before who
+// goes by them, so that it stops after: a report that is settled while the program
+// drains must not go by what is out of date.
 func (k *kit) statuses(tenants, accounts []string) {
 	k.add("statuses", func(ctx context.Context) error { return k.status.Run(ctx, k.bus, tenants, accounts) }, nil)
 }

@@ -60,14 +60,22 @@ func RunUp(ctx context.Context, p cli.Params) error {
 	if err := k.simulators(ctx); err != nil {
 		return err
 	}
+	if err := k.stages(ctx); err != nil {
+		return err
+	}
+	k.add("welcome", func(ctx context.Context) error { return k.welcome(ctx, p.Stdout, server) }, nil)
+	return k.run(ctx)
+}
+
+// stages adds the parts of all programs.
+func (k *kit) stages(ctx context.Context) error {
+	k.statuses(k.tenants(), k.cfg.AccountNames())
 	for _, stage := range []func(context.Context) error{k.collector, func(context.Context) error { return k.dispatcher() }, k.ingest} {
 		if err := stage(ctx); err != nil { // the first says it all: two stages build the same accounts
 			return err
 		}
 	}
-	k.statuses(k.tenants(), k.cfg.AccountNames())
-	k.add("welcome", func(ctx context.Context) error { return k.welcome(ctx, p.Stdout, server) }, nil)
-	return k.run(ctx)
+	return nil
 }
 
 // embeddedNATS starts the server inside the process if the config asks for it.

@@ -68,15 +68,17 @@ type Account struct {
 	Slot providers.Slot
 }
 
-// Serve runs the operations that are asked of an account until ctx is done.
-func Serve(ctx context.Context, b Bus, a Account, log *slog.Logger) error {
-	return b.Serve(ctx, bus.DeskSubject(a.Name), func(ctx context.Context, data []byte) []byte {
+// Serve runs the operations that are asked of an account until ctx is done. Those
+// in hand then are finished, until work is done too: cut off in the middle they may
+// have worked, and nobody would be told.
+func Serve(ctx, work context.Context, b Bus, a Account, log *slog.Logger) error {
+	return b.Serve(ctx, bus.DeskSubject(a.Name), func(_ context.Context, data []byte) []byte {
 		var r reply
 		var q request
 		if json.Unmarshal(data, &q) != nil {
 			r.Problem = &Problem{Class: BadArgument, Detail: "not a request to a desk"}
 		} else {
-			r = a.runFor(ctx, q)
+			r = a.runFor(work, q)
 			class := "done"
 			if r.Problem != nil {
 				class = r.Problem.Class

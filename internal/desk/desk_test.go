@@ -58,7 +58,7 @@ func TestDesk(t *testing.T) {
 	serving, done := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := desk.Serve(serving, b, desk.Account{Name: "gw", Desk: operations(), Slot: slot}, slog.New(slog.DiscardHandler)); err != nil {
+		if err := desk.Serve(serving, serving, b, desk.Account{Name: "gw", Desk: operations(), Slot: slot}, slog.New(slog.DiscardHandler)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -153,7 +153,7 @@ func TestNothingIsDoneForNobody(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			if err := desk.Serve(t.Context(), b, desk.Account{Name: "gw", Desk: all, Slot: slot}, slog.New(slog.DiscardHandler)); err != nil {
+			if err := desk.Serve(t.Context(), t.Context(), b, desk.Account{Name: "gw", Desk: all, Slot: slot}, slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(begun); done || took >= 45*time.Second {
@@ -161,4 +161,26 @@ func TestNothingIsDoneForNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An operation in hand when the program is told to stop is finished.
+func TestOperationInHandOutlivesTheOrderToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, order := context.WithCancel(t.Context())
+		var got error
+		all := table{{Name: "change", Do: func(ctx context.Context, _ map[string]string, _ providers.Slot) (any, error) {
+			order()
+			select {
+			case <-ctx.Done():
+				got = ctx.Err()
+			case <-time.After(time.Second):
+			}
+			return "done", got
+		}}}
+		b := &patient{}
+		_, _ = desk.Ask(ctx, b, "gw", "change", nil)
+		if err := desk.Serve(ctx, t.Context(), b, desk.Account{Name: "gw", Desk: all}, slog.New(slog.DiscardHandler)); err != nil || got != nil {
+			t.Errorf("operation %v, stop %v", got, err)
+		}
+	})
 }
