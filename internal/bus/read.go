@@ -14,8 +14,9 @@ import (
 // Tail describes a reader that follows a stream on its own, without acks.
 type Tail struct {
 	Stream      string
-	From        uint64 // first sequence; 0: from the beginning
-	New         bool   // only what comes from now on; From is ignored
+	From        uint64    // first sequence; 0: from the beginning
+	New         bool      // only what comes from now on; From is ignored
+	Since       time.Time // only what was stored from then on; counts where From is 0
 	Filters     []string
 	HeadersOnly bool
 	Ahead       int // messages held unread; 0: 2,000, of 64 MiB at most
@@ -47,6 +48,8 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	case t.From > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.From
+	case !t.Since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &t.Since
 	}
 	cons, err := b.js.OrderedConsumer(ctx, t.Stream, cfg)
 	if err != nil {

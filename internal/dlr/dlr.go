@@ -212,9 +212,13 @@ func (c *Collector) Ready() bool { return c.ready.Load() }
 func (c *Collector) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	remembered := make(chan struct{})
-	running.Go(func() { c.rememberInbound(ctx, sync.OnceFunc(func() { close(remembered) })) })
-	for _, ready := range []<-chan struct{}{c.o.Journal.Ready(), remembered} {
+	before := []<-chan struct{}{c.o.Journal.Ready()}
+	for _, known := range c.memories() {
+		remembered := make(chan struct{})
+		before = append(before, remembered)
+		running.Go(func() { c.remember(ctx, known, sync.OnceFunc(func() { close(remembered) })) })
+	}
+	for _, ready := range before {
 		select {
 		case <-ready:
 		case <-ctx.Done():

@@ -1,11 +1,13 @@
 package dlr_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -305,4 +307,50 @@ func BenchmarkReports(b *testing.B) {
 	}
 	w.mu.Unlock()
 	b.ReportMetric(float64(told)/float64(max(events, 1)), "reports/event")
+}
+
+// A webhook is taken once, also by a collector that has just started and by one
+// that was not the first to get it.
+func TestWebhookThatAnotherCollectorHasTaken(t *testing.T) {
+	t.Parallel()
+	p := adapter(t, "bulksmsrates", "api_key", "k", "api_secret", "s", "webhook_secret", "hook")
+	w := start(t, setup{provider: p})
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	other := w.collector(ctx, &running, setup{provider: p})
+	running.Go(func() {
+		if err := other.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	w.until(other.Ready)
+	send := func(h http.Handler, id string) {
+		t.Helper()
+		body, stamp := `{"event":"balance.low","data":{"balance":1}}`, strconv.FormatInt(time.Now().Unix(), 10)
+		mac := hmac.New(sha256.New, []byte("hook"))
+		mac.Write([]byte(stamp + "." + body))
+		r := httptest.NewRequest(http.MethodPost, "/dlr/gw", strings.NewReader(body))
+		r.Header = http.Header{
+			"X-Webhook-Signature": {"sha256=" + hex.EncodeToString(mac.Sum(nil))}, "X-Webhook-Timestamp": {stamp}, "X-Webhook-Id": {id},
+		}
+		answer := httptest.NewRecorder()
+		if h.ServeHTTP(answer, r); answer.Code != http.StatusOK {
+			t.Errorf("answered %d", answer.Code)
+		}
+	}
+	send(other.Handler(), "wh_1")
+	send(other.Handler(), "wh_2")
+	later := w.collector(ctx, &running, setup{provider: p})
+	running.Go(func() {
+		if err := later.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	w.until(later.Ready)
+	send(later.Handler(), "wh_1")
+	if stored, repeated := w.counts.of(dlr.Stored), w.counts.of(dlr.Repeated); stored != 2 || repeated != 1 {
+		t.Errorf("%d stored, %d repeated", stored, repeated)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -109,27 +108,4 @@ func (c *Collector) hand(ctx context.Context, a *account, seq uint64, in *provid
 	}
 	c.inbound.add(id)
 	return Matched, nil
-}
-
-// rememberInbound learns which messages from handsets were published already, in
-// the week that the stream keeps them, by any collector. caught is called once
-// when it knows.
-func (c *Collector) rememberInbound(ctx context.Context, caught func()) {
-	from := uint64(0)
-	for {
-		err := c.o.Bus.Tail(ctx, bus.Tail{Stream: bus.InboundStream, From: from, HeadersOnly: true}, func(m *bus.Msg) {
-			c.inbound.add(m.Get("Nats-Msg-Id"))
-			from = m.Seq + 1
-		}, caught)
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, bus.ErrFellBack) {
-			from = 0
-		}
-		c.o.Log.Warn("inbound tail interrupted", "error", err)
-		if !sleep(ctx, retryBus) {
-			return
-		}
-	}
 }
