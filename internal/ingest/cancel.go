@@ -100,11 +100,11 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 		return c, nil
 	}
 	keys := keysOf(origin, open)
-	seq, effect, err := in.journal.Append(ctx, idempotency.Record{
+	seq, effect, err := in.record(ctx, idempotency.Record{
 		Kind: idempotency.Close, Owes: true, Reason: reasonCanceled, Tenant: tenant, ID: envelopeID, Spans: idempotency.Spans(keys),
 	})
 	if err != nil {
-		return c, unavailable(err)
+		return c, err
 	}
 	crash.At("ingest.after-cancel")
 	lost := map[uint32]bool{}
@@ -127,6 +127,25 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 		in.unschedule(ctx, tenant, envelopeID, won)
 	}
 	return c, in.tellCanceled(ctx, seq, tenant, "", won)
+}
+
+// record stores a record for somebody who waits: not for longer than that is worth,
+// and not at all while the bus is away. The error is a *Problem; as with
+// journal.Append, it leaves open whether the record will appear.
+func (in *Ingest) record(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
+	err := error(bus.ErrUnavailable)
+	if in.bus.Connected() {
+		within, cancel := context.WithTimeout(ctx, storeFor)
+		defer cancel()
+		seq, effect, aerr := in.journal.Append(within, r)
+		if aerr == nil {
+			return seq, effect, nil
+		}
+		err = aerr
+	}
+	p := unavailable(err)
+	p.Detail = "it could not be stored; try again"
+	return 0, idempotency.Effect{}, p
 }
 
 // tellCanceled publishes the events of messages that a journal record closed,

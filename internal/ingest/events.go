@@ -31,6 +31,9 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !in.bus.Connected() {
+		return noEvents(bus.ErrUnavailable)
+	}
 	leave, ok := in.open.enter("events "+t.Name, maxStreams)
 	if !ok {
 		return limited(aliveEvery)
@@ -49,6 +52,8 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 	case <-begun:
 	case <-ctx.Done():
 		return nil
+	case <-time.After(storeFor):
+		return noEvents(bus.ErrUnavailable)
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -70,6 +75,13 @@ func (in *Ingest) getEvents(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// noEvents answers that the bus cannot be followed right now.
+func noEvents(cause error) *Problem {
+	p := unavailable(cause)
+	p.Detail = "events cannot be read right now; try again"
+	return p
 }
 
 // follow hands events over until ctx is done, and calls begun once it sees what

@@ -58,8 +58,8 @@ func (in *Ingest) setPaused(w http.ResponseWriter, r *http.Request, paused bool)
 	if in.accounts[name] == nil {
 		return problem(http.StatusNotFound, codeNotFound, "there is no such provider")
 	}
-	if _, _, err := in.journal.Append(r.Context(), idempotency.Record{Kind: idempotency.Mode, Account: name, Paused: paused}); err != nil {
-		return unavailable(err)
+	if _, _, err := in.record(r.Context(), idempotency.Record{Kind: idempotency.Mode, Account: name, Paused: paused}); err != nil {
+		return err
 	}
 	in.log.InfoContext(r.Context(), "account mode set", "account", name, "paused", paused, "tenant", tenant(r.Context()).Name)
 	writeJSON(w, http.StatusOK, typeJSON, ProviderView{Name: name, Type: in.accounts[name].Type, Up: !paused, Paused: paused, Abilities: in.accounts[name].Abilities})

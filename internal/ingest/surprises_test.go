@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
@@ -115,5 +116,26 @@ func TestLinesNameThemselves(t *testing.T) {
 	var l ingest.LineAnswer
 	if a.into(t, &l); l.Status != 200 || l.Accepted != 1 || len(l.Errors) != 1 || l.Errors[0].Line != 1 {
 		t.Errorf("%s", a.body)
+	}
+}
+
+// Nobody who wants something stored waits for a bus that is away.
+func TestBusAwayForOperatorsToo(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	later := r.accepted(`{"to":"+254712345678","from":"ACME","text":"x","send_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`).ID
+	r.eventually("scheduled", func() bool {
+		return strings.Contains(r.do("k-acme", http.MethodGet, "/v1/envelopes/"+later, "").body, `"scheduled"`)
+	})
+	r.server.Stop()
+	r.eventually("away", func() bool { return !r.bus.Connected() })
+	r.client.Timeout = 3 * time.Second
+	for _, ask := range [][3]string{
+		{"k-acme", http.MethodDelete, "/v1/envelopes/" + later}, {"k-acme", http.MethodDelete, "/v1/messages/" + later + "-0"},
+		{"k-ops", http.MethodPost, "/v1/providers/ke/pause"}, {"k-ops", http.MethodPost, "/v1/providers/ke/resume"}, {"k-acme", http.MethodGet, "/v1/events"},
+	} {
+		if a := r.do(ask[0], ask[1], ask[2], ""); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: %d %s", ask[1], ask[2], a.status, a.body)
+		}
 	}
 }
