@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -134,12 +134,12 @@ func (k *kit) tenant(t *config.Tenant) (ingest.Tenant, error) {
 		Name: t.Name, DefaultRegion: t.DefaultRegion, Operator: t.Operator, Senders: t.Senders, Accounts: t.Accounts,
 		Transliterate: t.Transliterate,
 	}
-	for _, key := range t.KeysSHA256 {
-		var sum [32]byte
-		if _, err := hex.Decode(sum[:], []byte(key)); err != nil {
-			return out, &config.Error{File: k.cfg.File, Key: "ingest.tenants", Reason: "keys_sha256 is not hex"}
-		}
-		out.Keys = append(out.Keys, sum)
+	var err error
+	if out.Keys, err = t.ResolveKeys(); err != nil {
+		return out, err
+	}
+	if !ingest.KnownRegion(t.DefaultRegion) {
+		return out, &config.Error{File: k.cfg.File, Key: "ingest.tenants", Reason: fmt.Sprintf("%s: default_region %s is no country's", t.Name, t.DefaultRegion)}
 	}
 	if t.Rate != nil {
 		out.Rate = ingest.Rate{Messages: t.Rate.Messages, Per: t.Rate.Per.Duration}

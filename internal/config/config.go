@@ -109,12 +109,12 @@ type Ingest struct {
 
 // Tenant is one client of this installation.
 type Tenant struct {
-	Name          string   `yaml:"name"`
-	KeysSHA256    []string `yaml:"keys_sha256,omitempty"`    // lower-case hex; a tenant without keys can only publish on the bus
-	DefaultRegion string   `yaml:"default_region,omitempty"` // ISO 3166 alpha-2, upper case; empty: E.164 only
-	Rate          *Rate    `yaml:"rate,omitempty"`           // recipients; nil: no limit
-	Operator      bool     `yaml:"operator,omitempty"`
-	Transliterate bool     `yaml:"transliterate,omitempty"` // texts may go in ASCII where no account of the route carries them as written
+	Name          string `yaml:"name"`
+	KeysSHA256    []Text `yaml:"keys_sha256,omitempty"`    // hex (KeyHash); a tenant without keys can only publish on the bus
+	DefaultRegion string `yaml:"default_region,omitempty"` // ISO 3166 alpha-2, upper case; empty: E.164 only
+	Rate          *Rate  `yaml:"rate,omitempty"`           // recipients; nil: no limit
+	Operator      bool   `yaml:"operator,omitempty"`
+	Transliterate bool   `yaml:"transliterate,omitempty"` // texts may go in ASCII where no account of the route carries them as written
 	// Bus gives the tenant a consumer of its own on the streams of events and
 	// inbound messages, for its own user of NATS.
 	Bus      bool     `yaml:"bus,omitempty"`

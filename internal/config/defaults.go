@@ -31,6 +31,11 @@ func (c *Config) bind(env Lookup) error {
 	bind(c.NATS.StoreDir.r, "nats.store_dir")
 	bind(c.Redis.URL.r, "redis.url")
 	bind(c.Ingest.Listen.r, "ingest.listen")
+	for i := range c.Ingest.Tenants {
+		for j, k := range c.Ingest.Tenants[i].KeysSHA256 {
+			bind(k.r, "ingest.tenants[%d].keys_sha256[%d]", i, j)
+		}
+	}
 	bind(c.DLRCollector.Listen.r, "dlr_collector.listen")
 	bind(c.DLRCollector.PublicURL.r, "dlr_collector.public_url")
 	bind(c.Admin.Listen.r, "admin.listen")
@@ -72,9 +77,6 @@ func (c *Config) fill(types map[string]TypeDefaults) {
 	for i := range c.Ingest.Tenants {
 		t := &c.Ingest.Tenants[i]
 		t.DefaultRegion = strings.ToUpper(t.DefaultRegion)
-		for j, k := range t.KeysSHA256 {
-			t.KeysSHA256[j] = strings.ToLower(k)
-		}
 	}
 	names := c.AccountNames()
 	for _, name := range names {

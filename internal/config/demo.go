@@ -53,7 +53,7 @@ func Default(demos []Demo, types map[string]TypeDefaults, env Lookup) (*Config, 
 		Simulator: Simulator{Listen: NewText(demoSimulator)},
 		Telemetry: Telemetry{Sample: 1},
 		Ingest: Ingest{Tenants: []Tenant{{
-			Name: DemoTenant, KeysSHA256: []string{demoKeySHA256}, DefaultRegion: "KE", Operator: true,
+			Name: DemoTenant, KeysSHA256: []Text{NewText(demoKeySHA256)}, DefaultRegion: "KE", Operator: true,
 		}}},
 		Accounts: map[string]*Account{},
 	}

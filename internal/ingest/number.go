@@ -8,6 +8,12 @@ import (
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
+// KnownRegion reports whether numbers can be read as of a region; empty is one in
+// which none are.
+func KnownRegion(region string) bool {
+	return region == "" || phonenumbers.GetSupportedRegions()[region]
+}
+
 // normalise returns number in E.164. A number that is written so already is
 // taken as it is (some hundred times faster than parsing), unless the tenant is
 // strict. Any other needs the tenant's default region and must fit its
