@@ -65,11 +65,17 @@ func (g *gateway) ParseReports(cb *providers.Callback) ([]providers.Report, erro
 	return r, nil
 }
 
-func (g *gateway) ParseInbound(cb *providers.Callback) (in providers.Inbound, contentType string, answer []byte, err error) {
+func (g *gateway) ParseInbound(cb *providers.Callback) (list []providers.Inbound, contentType string, answer []byte, err error) {
+	var in providers.Inbound
 	if err := json.Unmarshal(cb.Body, &in); err != nil || in.ID == "" {
-		return in, "", nil, errors.New("not an inbound message")
+		return nil, "", nil, errors.New("not an inbound message")
 	}
-	return in, "application/json", []byte(`{"ok":"` + in.ID + `"}`), nil
+	list = append(list, in)
+	if in.Text == "twice" { // two in one call, and a third that cannot be read
+		in.ID += "-2"
+		return append(list, in), "", nil, errors.New("one of three")
+	}
+	return list, "application/json", []byte(`{"ok":"` + in.ID + `"}`), nil
 }
 
 // poller is a gateway that is asked.

@@ -35,10 +35,10 @@ func (a *account) tenant(number string) string {
 	return a.Inbound[strings.TrimPrefix(number, "+")]
 }
 
-func (a *account) parseInbound(cb *providers.Callback) (in providers.Inbound, contentType string, answer []byte, err error) {
+func (a *account) parseInbound(cb *providers.Callback) (in []providers.Inbound, contentType string, answer []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = errPanic
+			in, err = nil, errPanic
 		}
 	}()
 	return a.receiver.ParseInbound(cb)
@@ -58,30 +58,37 @@ func (c *Collector) followInbound(ctx context.Context, a *account) {
 		if err != nil {
 			return
 		}
-		class, err := c.deliver(ctx, a, m)
-		if err != nil {
+		if err := c.deliver(ctx, a, m); err != nil {
 			if ctx.Err() == nil {
 				c.o.Log.Warn("inbound message waits", "account", a.Name, "seq", m.Seq, "error", err)
 			}
 			_ = m.Nak(retryBus) // a lost one comes again after AckWait
 			continue
 		}
-		c.o.Observer.Callbacks(a.Name, class, 1)
 		_ = m.Ack()
 	}
 }
 
-// deliver hands one message from a handset to its tenant.
-func (c *Collector) deliver(ctx context.Context, a *account, m *bus.Msg) (Class, error) {
-	cb, _, err := readRaw(m.Data)
-	var in providers.Inbound
-	if err == nil {
-		in, _, _, err = a.parseInbound(cb)
+// deliver hands the messages of a callback to their tenants, and buries one of
+// which not all could be read.
+func (c *Collector) deliver(ctx context.Context, a *account, m *bus.Msg) error {
+	cb, _, unreadable := readRaw(m.Data)
+	var list []providers.Inbound
+	if unreadable == nil {
+		list, _, _, unreadable = a.parseInbound(cb)
 	}
-	if err != nil {
-		return Poison, c.bury(ctx, a, m, err)
+	for i := range list {
+		class, err := c.hand(ctx, a, m.Seq, &list[i])
+		if err != nil {
+			return err
+		}
+		c.o.Observer.Callbacks(a.Name, class, 1)
 	}
-	return c.hand(ctx, a, m.Seq, &in)
+	if unreadable == nil {
+		return nil
+	}
+	c.o.Observer.Callbacks(a.Name, Poison, 1)
+	return c.bury(ctx, a, m, unreadable)
 }
 
 // hand publishes a message from a handset to the tenant whose number it was sent

@@ -35,3 +35,18 @@ func TestInbound(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Several messages of one call all reach their tenant, and what could not be read
+// of it is kept beside them.
+func TestSeveralInboundInOneCall(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{urls: true}, inbound: map[string]string{"15000": tenant}})
+	status, _ := w.send("POST", "/inbound/"+account+"/"+secret, `{"id":"t1","from":"+254700000001","to":"15000","text":"twice"}`, nil)
+	if status != 200 {
+		t.Fatalf("answered %d", status)
+	}
+	w.until(func() bool { return w.counts.of(dlr.Matched) == 2 && w.counts.of(dlr.Poison) == 1 })
+	if n := w.stored(bus.InboundStream); n != 2 {
+		t.Fatalf("%d inbound messages", n)
+	}
+}

@@ -217,9 +217,10 @@ type Inbound struct {
 
 // Receiver is an add-on interface of providers that hand over inbound messages.
 type Receiver interface {
-	// ParseInbound reads one inbound message, with the HTTP answer that the
-	// gateway expects once it is stored.
-	ParseInbound(cb *Callback) (in Inbound, contentType string, answer []byte, err error)
+	// ParseInbound reads the inbound messages of a callback, with the HTTP answer
+	// that the gateway expects once they are stored. Those that it could read are
+	// returned even if err is not nil; without an error there is at least one.
+	ParseInbound(cb *Callback) (in []Inbound, contentType string, answer []byte, err error)
 }
 
 // Options is what an adapter is built from. Credentials are resolved; adapters

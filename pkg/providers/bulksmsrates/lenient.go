@@ -88,6 +88,21 @@ func (f fields) value(names ...string) any {
 	return nil
 }
 
+// objects returns the objects of an array, or one that stands in its place.
+func (f fields) objects(name string) (out []fields) {
+	v := f.value(name)
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	for _, v := range list {
+		if object, ok := v.(map[string]any); ok {
+			out = append(out, fields{object})
+		}
+	}
+	return out
+}
+
 // first returns the first that is there, as text; objects and arrays are none.
 func (f fields) first(names ...string) string {
 	for _, m := range f {

@@ -117,40 +117,48 @@ func moment(s string) time.Time {
 }
 
 // ParseInbound implements providers.Receiver, for a URL that is set as Meta's own
-// webhook or gets whatsapp.message events alone. Of several messages in one call
-// the first is taken; statuses have none.
-func (p *provider) ParseInbound(cb *providers.Callback) (in providers.Inbound, contentType string, answer []byte, err error) {
-	top, err := read(cb.Body)
+// webhook or gets whatsapp.message events alone. Meta puts several messages in one
+// call: entry[].changes[].value.messages[].
+func (p *provider) ParseInbound(cb *providers.Callback) (list []providers.Inbound, contentType string, answer []byte, err error) {
+	raw, _, err := httpapi.Objects(cb.Body)
 	if err != nil {
-		return in, "", nil, errNoMessage
+		return nil, "", nil, errNoMessage
 	}
-	data := top.within("data").within("message")
-	if value, ok := inFirst(top, "entry", "changes"); ok { // Meta's: entry[].changes[].value.messages[]
-		value = value.within("value")
-		message, ok := inFirst(value, "messages")
-		if !ok {
-			return in, "", nil, errNoMessage
+	var messages []fields
+	for _, r := range raw {
+		if top, err := read(r); err == nil {
+			messages = append(messages, messagesOf(top)...)
 		}
-		data = append(message, value.within("metadata")...)
 	}
-	in, err = fromHandset(data)
-	return in, "", nil, err
+	var errs []error
+	for _, m := range messages {
+		in, err := fromHandset(m)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, in)
+	}
+	if len(messages) == 0 {
+		errs = append(errs, errNoMessage)
+	}
+	return list, "", nil, errors.Join(errs...)
 }
 
-// inFirst follows arrays of objects, always into their first member.
-func inFirst(f fields, names ...string) (fields, bool) {
-	for _, name := range names {
-		list, _ := f.value(name).([]any)
-		if len(list) == 0 {
-			return nil, false
-		}
-		inner, ok := list[0].(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		f = fields{inner}
+// messagesOf are the messages of an event: its own, or Meta's.
+func messagesOf(top fields) (messages []fields) {
+	if top.value("entry") == nil {
+		return []fields{top.within("data").within("message")}
 	}
-	return f, true
+	for _, entry := range top.objects("entry") {
+		for _, change := range entry.objects("changes") {
+			value := change.within("value")
+			for _, m := range value.objects("messages") {
+				messages = append(messages, append(m, value.within("metadata")...))
+			}
+		}
+	}
+	return messages
 }
 
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,256}$`)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
@@ -193,6 +194,38 @@ func TestLookUpInOtherTypes(t *testing.T) {
 		found, err := account(t, providertest.Answer(200, answer), nil).(providers.Finder).Find(t.Context(), q, nil)
 		if err != nil || len(found.Reports) != 1 || found.Reports[0].Status != providers.ReportUndelivered {
 			t.Errorf("%s: %+v, %v", answer, found, err)
+		}
+	}
+}
+
+// TestSeveralMessagesInOneCall: none of them is lost, whatever is wrong with another.
+func TestSeveralMessagesInOneCall(t *testing.T) {
+	t.Parallel()
+	const one = `{"from": "44770090012%[1]d", "id": "wamid.%[1]d", "type": "text", "text": {"body": "no. %[1]d"}}`
+	meta := func(messages string) string {
+		return `{"changes": [{"value": {"metadata": {"display_phone_number": "447700900999"}, "messages": ` + messages + `}}]}`
+	}
+	r := account(t, nil, nil).(providers.Receiver)
+	for body, want := range map[string]string{
+		`{"entry": [` + meta("["+fmt.Sprintf(one, 1)+","+fmt.Sprintf(one, 2)+"]") + `,` + meta("["+fmt.Sprintf(one, 3)+"]") + `]}`: "wamid.1 wamid.2 wamid.3",
+		`{"entry": ` + meta(fmt.Sprintf(one, 1)) + `}`:                                                                                             "wamid.1",
+		`{"entry": [` + meta("["+fmt.Sprintf(one, 1)+`, {"id": "x"}, `+fmt.Sprintf(one, 2)+"]") + `]}`:                                             "wamid.1 wamid.2 error",
+		`[{"event": "whatsapp.message", "data": ` + fmt.Sprintf(one, 1) + `}, {"event": "whatsapp.message", "data": ` + fmt.Sprintf(one, 2) + `}]`: "wamid.1 wamid.2",
+		`{"entry": []}`: "error",
+	} {
+		list, _, _, err := r.ParseInbound(&providers.Callback{Method: http.MethodPost, Body: []byte(body)})
+		got := ""
+		for _, in := range list {
+			if in.Text != "no. "+in.ID[len(in.ID)-1:] || in.From != "+44770090012"+in.ID[len(in.ID)-1:] {
+				t.Errorf("%+v", in)
+			}
+			got += " " + in.ID
+		}
+		if err != nil {
+			got += " error"
+		}
+		if got != " "+want {
+			t.Errorf("%s: got%s, want %s", body, got, want)
 		}
 	}
 }

@@ -114,19 +114,19 @@ type reportView struct {
 
 // wantView is a .want.json of any folder.
 type wantView struct {
-	Verify      string             `json:"verify,omitempty"` // ok or refused
-	Results     []resultView       `json:"results,omitempty"`
-	Reports     []reportView       `json:"reports,omitempty"`
-	Done        bool               `json:"done,omitempty"`
-	Cursor      string             `json:"cursor,omitempty"`
-	Notices     []noticeView       `json:"notices,omitempty"`
-	Shown       any                `json:"shown,omitempty"` // by an operation
-	Inbound     *providers.Inbound `json:"inbound,omitempty"`
-	ContentType string             `json:"content_type,omitempty"`
-	Answer      string             `json:"answer,omitempty"`
-	Balance     string             `json:"balance,omitempty"`
-	Error       *errorView         `json:"error,omitempty"`
-	Unreadable  bool               `json:"unreadable,omitempty"` // a callback with an error
+	Verify      string              `json:"verify,omitempty"` // ok or refused
+	Results     []resultView        `json:"results,omitempty"`
+	Reports     []reportView        `json:"reports,omitempty"`
+	Done        bool                `json:"done,omitempty"`
+	Cursor      string              `json:"cursor,omitempty"`
+	Notices     []noticeView        `json:"notices,omitempty"`
+	Shown       any                 `json:"shown,omitempty"` // by an operation
+	Inbound     []providers.Inbound `json:"inbound,omitempty"`
+	ContentType string              `json:"content_type,omitempty"`
+	Answer      string              `json:"answer,omitempty"`
+	Balance     string              `json:"balance,omitempty"`
+	Error       *errorView          `json:"error,omitempty"`
+	Unreadable  bool                `json:"unreadable,omitempty"` // a callback with an error
 }
 
 func (w wantView) encode() []byte {

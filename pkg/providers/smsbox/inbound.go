@@ -33,9 +33,9 @@ type received struct {
 // ParseInbound implements providers.Receiver. From is in E.164 if it can be; To
 // is as told, short codes being no E.164, without a plus. A time that cannot be
 // read is the time of arrival. Channels other than SMS are "not supported yet".
-func (p *provider) ParseInbound(cb *providers.Callback) (providers.Inbound, string, []byte, error) {
-	fail := func(why string) (providers.Inbound, string, []byte, error) {
-		return providers.Inbound{}, "", nil, errors.New("smsbox: inbound message " + why)
+func (p *provider) ParseInbound(cb *providers.Callback) ([]providers.Inbound, string, []byte, error) {
+	fail := func(why string) ([]providers.Inbound, string, []byte, error) {
+		return nil, "", nil, errors.New("smsbox: inbound message " + why)
 	}
 	m, err := readInbound(cb)
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *provider) ParseInbound(cb *providers.Callback) (providers.Inbound, stri
 		in.Time = t.UTC()
 	}
 	answer, err := json.Marshal(received{in.ID, true})
-	return in, jsonType, answer, err
+	return []providers.Inbound{in}, jsonType, answer, err
 }
 
 // readInbound reads JSON, as the sample is, or a form, which one of the scripts

@@ -338,10 +338,11 @@ func FuzzInbound(f *testing.F) {
 	f.Add([]byte(`'\`))
 	p := account(f, nil).(providers.Receiver)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		in, _, answer, err := p.ParseInbound(&providers.Callback{Body: body, Time: providertest.Now()})
+		list, _, answer, err := p.ParseInbound(&providers.Callback{Body: body, Time: providertest.Now()})
 		if err != nil {
 			return
 		}
+		in := list[0]
 		if in.ID == "" || in.From == "" || in.To == "" || in.Time.IsZero() || !json.Valid(answer) {
 			t.Fatalf("half an inbound message: %+v, answer %s", in, answer)
 		}
