@@ -13,6 +13,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
@@ -136,7 +137,7 @@ func (a *account) pump(take, work context.Context) {
 			finish(errNotCounted)
 			continue
 		}
-		if !sleep(take, time.Until(slot.At)-lead) {
+		if !service.Sleep(take, time.Until(slot.At)-lead) {
 			finish(errNotCounted)
 			return
 		}
@@ -350,20 +351,5 @@ func (a *account) signal() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
-	}
-}
-
-// sleep waits and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

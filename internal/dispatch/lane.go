@@ -8,6 +8,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -129,7 +130,7 @@ func (l *lane) run(take, work context.Context) {
 		}
 		if err := l.read(take, work); err != nil && take.Err() == nil {
 			l.a.d.Log.Warn("lane interrupted", "account", l.a.o.Name, "priority", string(l.priority), "tenant", l.tenant, "error", err)
-			sleep(take, 250*time.Millisecond)
+			service.Sleep(take, 250*time.Millisecond)
 		}
 		l.handBack(anyPiece)
 	}
@@ -141,7 +142,7 @@ func (l *lane) waitOpen(ctx context.Context) bool {
 		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving() || l.a.d.Now().Sub(since) < l.patience(why)) {
 			return ctx.Err() == nil
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !service.Sleep(ctx, 100*time.Millisecond) {
 			return false
 		}
 	}
@@ -175,7 +176,7 @@ func (l *lane) read(take, work context.Context) error {
 	watch := make(chan struct{})
 	go func() { // ends the reading when the account gets stuck
 		defer close(watch)
-		for moved := false; sleep(ctx, 100*time.Millisecond); {
+		for moved := false; service.Sleep(ctx, 100*time.Millisecond); {
 			moving := l.moving()
 			switch {
 			case moving && !moved: // what waits here goes with the others
