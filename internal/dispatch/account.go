@@ -68,8 +68,9 @@ type account struct {
 	measured     time.Time // when the slot use was last told
 	lastError    string
 
-	missing  atomic.Int32   // requests that missed their slots and ask for others
-	attempts sync.WaitGroup // requests in flight; only the pump adds
+	unwritten atomic.Bool    // the journal did not take the last intent
+	missing   atomic.Int32   // requests that missed their slots and ask for others
+	attempts  sync.WaitGroup // requests in flight; only the pump adds
 }
 
 func newAccount(d *Options, o Account) *account {
@@ -125,6 +126,9 @@ func (a *account) pump(take, work context.Context) {
 		highOnly, ok := a.waitReady(take)
 		if !ok {
 			return
+		}
+		if !a.writable(take) {
+			continue
 		}
 		finish, err := a.breaker.Allow()
 		if err != nil {

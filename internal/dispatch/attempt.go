@@ -108,7 +108,7 @@ func (a *account) landed() {
 func (t *attempt) intend(ctx context.Context) bool {
 	a, items := t.a, t.batch.items
 	if a.j.Full() != "" {
-		a.block(noRoom, a.d.Now().Add(time.Second))
+		a.block(noJournal, a.d.Now().Add(time.Second))
 		a.back(items)
 		return false
 	}
@@ -126,7 +126,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 	})
 	if err != nil {
 		a.d.Log.Warn("no intent, nothing sent", "account", a.o.Name, "messages", len(items), "error", err)
-		a.block("journal", a.d.Now().Add(500*time.Millisecond))
+		a.notWritten()
 		a.abandon(items)
 		return false
 	}
