@@ -106,6 +106,7 @@ func (a *account) run(take, work context.Context) error {
 	parts.Go(func() { a.herald(take) })
 	a.pump(take, work)
 	a.attempts.Wait()
+	a.endSearch()
 	over()
 	parts.Wait()
 	for _, l := range a.lanes {

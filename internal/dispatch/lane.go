@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
@@ -20,13 +19,13 @@ type lane struct {
 	priority envelope.Priority
 	tenant   string
 	room     chan struct{} // the pool has shrunk
-	full     atomic.Int64  // Unix nanoseconds until which the queues of other accounts are left alone: one was full
 	fullFor  time.Duration // the last such wait; the reader's own
 
 	// Guarded by account.mu.
 	items  []item
 	used   float64   // requests that it has had, or its shares of them
 	held   []*held   // pieces handed out to us and not settled, in no order
+	full   time.Time // until when the queues of other accounts are left alone: one was full
 	behind int       // pieces that were in the queue behind the last one that came
 	grew   time.Time // when the pool last grew
 
@@ -158,7 +157,10 @@ func (a *account) resting() bool {
 
 // moving reports whether the lane's messages should go elsewhere by now.
 func (l *lane) moving() bool {
-	return l.a.d.Now().UnixNano() >= l.full.Load() && l.a.left(l.moveAfter())
+	l.a.mu.Lock()
+	full := l.full
+	l.a.mu.Unlock()
+	return !l.a.d.Now().Before(full) && l.a.left(l.moveAfter())
 }
 
 func (l *lane) read(take, work context.Context) error {
