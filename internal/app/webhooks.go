@@ -84,9 +84,6 @@ func (h *webhooks) look(ctx context.Context) (soon bool) {
 	}
 	h.k.log.Info("webhook set", "account", h.account, "changed", changed)
 	now := time.Now().UTC()
-	e := dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}
-	if err := dlr.TellAccount(ctx, h.k.bus, e, now.String()); err != nil && ctx.Err() == nil {
-		h.k.log.Warn("account event not told", "account", h.account, "error", err)
-	}
+	h.k.tellAccount(ctx, dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}, now.String())
 	return false
 }
