@@ -7,6 +7,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
@@ -85,7 +86,7 @@ func (k *kit) tellAccount(ctx context.Context, e dlr.AccountEvent, what string) 
 		if !complained {
 			k.log.Warn("account event waits for the bus", "account", e.Provider, "kind", e.Kind, "error", err)
 		}
-		if !pause(ctx, time.Second) {
+		if !service.Sleep(ctx, time.Second) {
 			return
 		}
 	}
