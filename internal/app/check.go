@@ -161,7 +161,7 @@ func (c *checking) tenants() {
 }
 
 func (c *checking) accounts(ctx context.Context) {
-	adapters, err := c.adapters()
+	adapters, err := c.adapters(none)
 	if err != nil {
 		c.add(cli.Broken, "providers", err.Error())
 		return

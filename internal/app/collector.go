@@ -33,7 +33,7 @@ func RunCollector(ctx context.Context, p cli.Params) error {
 
 // collector adds the parts that take reports and inbound messages.
 func (k *kit) collector(ctx context.Context) error {
-	adapters, err := k.adapters()
+	adapters, err := k.adapters(toSend)
 	if err != nil {
 		return err
 	}
