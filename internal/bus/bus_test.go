@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -194,6 +195,47 @@ func TestTailFollowsAndTellsWhenItHasCaughtUp(t *testing.T) {
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+// Whoever may publish can make a message look like a word of the server's: a tail
+// hands it over like any other.
+func TestTailPassesOverRemarks(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, nil, []string{"a"})
+	publish(t, b, 1)
+	for _, h := range []bus.Header{{"Status": {"409"}, "Description": {"Consumer Deleted"}}, {"Status": {"100"}, "Description": {"Idle Heartbeat"}}, {"Status": {"404"}}} {
+		if _, err := b.Publish(t.Context(), bus.Out{Subject: bus.QueueSubject("a", "normal", "acme"), Header: h}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := range uint64(4) {
+		if m, err := b.Get(t.Context(), bus.QueueStream("a"), seq+1); err != nil || m.Seq != seq+1 {
+			t.Errorf("get %d: %+v, %v", seq+1, m, err)
+		}
+	}
+	if _, err := b.Get(t.Context(), bus.QueueStream("a"), 5); !errors.Is(err, bus.ErrNotFound) {
+		t.Errorf("get 5: %v", err)
+	}
+	for _, from := range []uint64{0, 2} {
+		ctx, stop := context.WithCancel(within(t))
+		var seqs []uint64
+		last := uint64(4)
+		err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a"), From: from}, func(m *bus.Msg) {
+			if seqs = append(seqs, m.Seq); m.Seq == last {
+				stop()
+			}
+		}, nil)
+		if want := []uint64{1, 2, 3, 4}[max(from, 1)-1:]; !errors.Is(err, context.Canceled) || !slices.Equal(seqs, want) {
+			t.Errorf("from %d: %v, %v; want %v", from, seqs, err, want)
+		}
+		stop()
+	}
+	publish(t, b, 2) // what comes after them is not kept back
+	ctx, stop := context.WithCancel(within(t))
+	n := 0
+	if err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a")}, func(*bus.Msg) { n++ }, stop); !errors.Is(err, context.Canceled) || n != 6 {
+		t.Errorf("%d messages, %v", n, err)
 	}
 }
 

@@ -29,17 +29,36 @@ type Tail struct {
 // what was asked for or handed over last, and what comes is passed over by
 // whoever does not begin anew.
 func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) error {
+	for {
+		err := b.follow(ctx, &t, fn, &caught)
+		var lost *unread
+		if !errors.As(err, &lost) {
+			return err
+		}
+		for _, m := range lost.messages {
+			fn(m)
+			t.New, t.From = false, m.Seq+1
+		}
+	}
+}
+
+// follow is Tail until something cannot be read in this way. caught is nil once it
+// was called.
+func (b *Bus) follow(ctx context.Context, t *Tail, fn func(*Msg), caught *func()) error {
 	state, err := b.State(ctx, t.Stream)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
-	var next atomic.Uint64 // the sequence to come, at least
-	if next.Store(t.From); t.New {
+	var next atomic.Uint64 // the sequence to come, at least; 0: not known
+	switch {
+	case t.New:
 		next.Store(state.LastSeq + 1)
+	case t.From > 0 || t.Since.IsZero():
+		next.Store(max(t.From, 1))
 	}
 	var watching sync.WaitGroup
-	watching.Go(func() { b.watchEnd(ctx, t.Stream, state.Epoch, &next, stop) })
+	watching.Go(func() { b.watchEnd(ctx, t, state.Epoch, &next, stop) })
 	defer watching.Wait()
 	defer stop(nil)
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: t.Filters, HeadersOnly: t.HeadersOnly, DeliverPolicy: jetstream.DeliverAllPolicy}
@@ -55,11 +74,10 @@ func (b *Bus) Tail(ctx context.Context, t Tail, fn func(*Msg), caught func()) er
 	if err != nil {
 		return typed("tail "+t.Stream, err)
 	}
-	done := caught == nil
 	tell := func() {
-		if !done {
-			done = true
-			caught()
+		if *caught != nil {
+			(*caught)()
+			*caught = nil
 		}
 	}
 	if info := cons.CachedInfo(); info != nil && info.NumPending == 0 && info.Delivered.Consumer == 0 {
@@ -102,7 +120,10 @@ const (
 
 // watchEnd stops a tail whose stream has fallen back: the server would wait for the
 // sequence that is asked for, and pass over all before it.
-func (b *Bus) watchEnd(ctx context.Context, stream string, epoch int64, next *atomic.Uint64, stop context.CancelCauseFunc) {
+//
+// What looks like a word of the server's to a client is passed over just so.
+func (b *Bus) watchEnd(ctx context.Context, t *Tail, epoch int64, next *atomic.Uint64, stop context.CancelCauseFunc) {
+	stream := t.Stream
 	wait, before, suspicions := lookAtEnd, next.Load(), 0
 	for {
 		select {
@@ -116,15 +137,23 @@ func (b *Bus) watchEnd(ctx context.Context, stream string, epoch int64, next *at
 			continue
 		}
 		s, err := b.State(ctx, stream)
-		if err != nil || s.Epoch == epoch && s.LastSeq+1 >= before {
+		if err != nil || before == 0 || s.Epoch == epoch && s.LastSeq+1 == before {
 			suspicions = 0
 			continue
 		}
-		if suspicions++; suspicions == looksAtEnd {
+		if suspicions++; suspicions < looksAtEnd {
+			wait = lookTwice
+			continue
+		}
+		suspicions = 0
+		if s.Epoch != epoch || s.LastSeq < before {
 			stop(fmt.Errorf("%w: %s ends at %d, read up to %d", ErrFellBack, stream, s.LastSeq, before))
 			return
 		}
-		wait = lookTwice
+		if lost := b.remarks(ctx, t, before); lost != nil && next.Load() == before {
+			stop(lost)
+			return
+		}
 	}
 }
 
@@ -139,6 +168,12 @@ func (b *Bus) Get(ctx context.Context, stream string, seq uint64) (*Msg, error) 
 		return nil, err
 	}
 	raw, err := s.GetMsg(ctx, seq)
+	if err != nil && s.CachedInfo().Config.AllowDirect { // it may only look like a remark of the server
+		var m *Msg
+		if got, _, rerr := b.rangeOnce(ctx, stream, "", seq, 1, func(one *Msg) { m = one }); rerr == nil && got == 1 && m.Seq == seq {
+			return m, nil
+		}
+	}
 	if err != nil {
 		return nil, typed(fmt.Sprintf("get %s %d", stream, seq), err)
 	}
