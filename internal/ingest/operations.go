@@ -12,7 +12,6 @@ import (
 	"github.com/tuma-sms/tuma/internal/desk"
 	"github.com/tuma-sms/tuma/internal/optout"
 	"github.com/tuma-sms/tuma/internal/status"
-	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -65,9 +64,17 @@ func (in *Ingest) postOperation(w http.ResponseWriter, r *http.Request) error {
 	if i < 0 {
 		return problem(http.StatusNotFound, codeNotFound, "this provider has no such operation")
 	}
-	args := map[string]string{}
-	if err := readObject(w, r, &args); err != nil {
+	given, err := readObject(w, r)
+	if err != nil {
 		return err
+	}
+	args := map[string]string{}
+	for name := range given {
+		var v string
+		if err := given.into(name, &v); err != nil {
+			return err
+		}
+		args[name] = v
 	}
 	if err := in.resolve(r.Context(), a, args); err != nil {
 		return err
@@ -88,18 +95,6 @@ func (in *Ingest) postOperation(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, typeJSON, struct {
 		Shown json.RawMessage `json:"shown"`
 	}{shown})
-	return nil
-}
-
-// readObject reads a body of a few short members; none is an empty object.
-func readObject(w http.ResponseWriter, r *http.Request, into any) error {
-	data, err := readBody(w, r)
-	if err != nil || len(data) == 0 {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return problem(http.StatusBadRequest, string(envelope.InvalidEnvelope), "the body is not the object that is wanted")
-	}
 	return nil
 }
 
@@ -160,12 +155,27 @@ func operationProblem(err error) *Problem {
 // logged on their way.
 func (in *Ingest) postOptOut(w http.ResponseWriter, r *http.Request) error {
 	var q struct {
-		Provider string `json:"provider"`
-		Number   string `json:"number"`
-		OptedOut *bool  `json:"opted_out"`
+		Provider, Number string
+		OptedOut         *bool
 	}
-	if err := readObject(w, r, &q); err != nil {
+	given, err := readObject(w, r)
+	if err != nil {
 		return err
+	}
+	for name := range given { // a slip of the pen must not pass for a question
+		var into any
+		switch name {
+		case "provider":
+			into = &q.Provider
+		case "number":
+			into = &q.Number
+		case "opted_out":
+			q.OptedOut = new(bool)
+			into = q.OptedOut
+		}
+		if err := given.into(name, into); err != nil {
+			return err
+		}
 	}
 	if in.accounts[q.Provider] == nil {
 		return problem(http.StatusNotFound, codeNotFound, "there is no such provider")
