@@ -31,11 +31,8 @@ type scaledObject struct {
 		ScaleTargetRef  struct{ Name string }
 		MinReplicaCount int
 		MaxReplicaCount int
-		Fallback        struct {
-			FailureThreshold, Replicas int
-			Behavior                   string
-		}
-		Advanced struct {
+		Fallback        struct{ FailureThreshold, Replicas int }
+		Advanced        struct {
 			HorizontalPodAutoscalerConfig struct {
 				Behavior autoscalingv2.HorizontalPodAutoscalerBehavior
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/internal/dlr"
-	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -45,7 +44,7 @@ type balance struct {
 }
 
 func (b *balance) run(ctx context.Context) error {
-	for service.Sleep(ctx, time.Second) {
+	for pause(ctx, time.Second) {
 		if b.turn(ctx) {
 			b.ask(ctx)
 		}

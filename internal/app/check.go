@@ -58,11 +58,7 @@ func (c *checking) file() {
 func (c *checking) nats(ctx context.Context) {
 	if c.cfg.NATS.URL.Embedded() {
 		if c.cfg.NATS.Sync != "always" {
-			level := cli.Broken
-			if c.cfg.File == "" { // the demo, which sends nothing to anyone
-				level = cli.Warning
-			}
-			c.add(level, "nats", "embedded without sync: always: \"nothing is lost\" and \"nothing is sent twice\" do not hold when the machine loses power")
+			c.add(cli.Warning, "nats", "embedded without sync: always: acknowledged messages may be lost with the machine's power")
 			return
 		}
 		c.add(cli.Fine, "nats", "embedded, sync: always")
@@ -161,7 +157,7 @@ func (c *checking) tenants() {
 }
 
 func (c *checking) accounts(ctx context.Context) {
-	adapters, err := c.adapters(none)
+	adapters, err := c.adapters()
 	if err != nil {
 		c.add(cli.Broken, "providers", err.Error())
 		return

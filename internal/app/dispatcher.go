@@ -27,7 +27,7 @@ func RunDispatcher(ctx context.Context, p cli.Params) error {
 
 // dispatcher adds the dispatching parts.
 func (k *kit) dispatcher() error {
-	adapters, err := k.adapters(toHear)
+	adapters, err := k.adapters()
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ type lookups struct {
 	hold    time.Duration // 0: nobody ever sends alone for the account
 	slots   interface {
 		Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error)
-		Unused(ctx context.Context, sl ratelimit.Slot)
 	}
 
 	mu    sync.Mutex
@@ -70,14 +69,11 @@ func (l *lookups) Slot(ctx context.Context) (func() error, error) {
 	return func() error {
 		switch {
 		case l.alone():
-			err = errAlone
+			return errAlone
 		case !s.Usable(time.Now()):
-			err = errSlotMissed
+			return errSlotMissed
 		}
-		if err != nil { // where there is one a second, another can have this one
-			l.slots.Unused(ctx, s)
-		}
-		return err
+		return nil
 	}, s.Wait(ctx)
 }
 

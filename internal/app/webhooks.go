@@ -9,7 +9,6 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/internal/dlr"
-	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -47,7 +46,7 @@ type webhooks struct {
 }
 
 func (h *webhooks) run(ctx context.Context) error {
-	for service.Sleep(ctx, time.Second) {
+	for pause(ctx, time.Second) {
 		turn := "tuma:webhooks-turn:" + h.account
 		mine, err := h.k.redis.SetNX(ctx, turn, h.k.journal.Owner(), webhooksEvery).Result()
 		if err == nil && mine && !h.k.journal.Paused(h.account) && h.look(ctx) {
@@ -84,6 +83,9 @@ func (h *webhooks) look(ctx context.Context) (soon bool) {
 	}
 	h.k.log.Info("webhook set", "account", h.account, "changed", changed)
 	now := time.Now().UTC()
-	h.k.tellAccount(ctx, dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}, now.String())
+	e := dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}
+	if err := dlr.TellAccount(ctx, h.k.bus, e, now.String()); err != nil && ctx.Err() == nil {
+		h.k.log.Warn("account event not told", "account", h.account, "error", err)
+	}
 	return false
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
-	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // webhooksBack is how long ago a webhook may have been taken that proves itself a
@@ -51,7 +50,7 @@ func (c *Collector) remember(ctx context.Context, m memory, caught func()) {
 			m.tail.From = 0
 		}
 		c.o.Log.Warn("what was taken before is not followed", "stream", m.tail.Stream, "error", err)
-		if !service.Sleep(ctx, retryBus) {
+		if !sleep(ctx, retryBus) {
 			return
 		}
 	}

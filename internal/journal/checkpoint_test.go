@@ -23,16 +23,25 @@ func TestCheckpointIsAStartLikeAnyOther(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	seq := put(t, first, intent(4))
+	seq, _, err := first.Append(t.Context(), intent(4))
+	if err != nil {
+		t.Fatal(err)
+	}
 	settle := idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq, Runs: []idempotency.Run{
 		{N: 1, To: idempotency.Closed}, {N: 1, To: idempotency.Unsettled}, {N: 1, To: idempotency.Free}, {N: 1, To: idempotency.Closed},
 	}}
-	put(t, first, settle)
-	put(t, first, idempotency.Record{Kind: idempotency.Sender, Account: "a", Sender: "first"})
+	if _, _, err := first.Append(t.Context(), settle); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Sender, Account: "a", Sender: "first"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := first.WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	put(t, first, idempotency.Record{Kind: idempotency.Mode, Account: "b", Paused: true})
+	if _, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Mode, Account: "b", Paused: true}); err != nil {
+		t.Fatal(err)
+	}
 	if err := b.Delete(t.Context(), bus.JournalStream, seq); err != nil { // as if by age
 		t.Fatal(err)
 	}
@@ -109,7 +118,9 @@ func TestJournalThatEndsBeforeItsCheckpointStops(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	put(t, first, intent(1))
+	if _, _, err := first.Append(t.Context(), intent(1)); err != nil {
+		t.Fatal(err)
+	}
 	f := idempotency.NewFold()
 	f.Apply(99, idempotency.Record{Kind: idempotency.Mode, Account: "a"})
 	data, err := f.MarshalBinary()
@@ -147,7 +158,9 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	put(t, first, intent(2))
+	if _, _, err := first.Append(t.Context(), intent(2)); err != nil {
+		t.Fatal(err)
+	}
 	for _, h := range []bus.Header{
 		{"Tuma-Epoch": {fmt.Sprint(first.Epoch())}, "Tuma-Back": {"1"}}, {"Tuma-Epoch": {"5"}}, {}, {"Tuma-Epoch": {fmt.Sprint(first.Epoch())}},
 	} {

@@ -26,7 +26,10 @@ func TestWhatIsOwedIsKnownUntilItIsTold(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	seq := put(t, first, intent(3))
+	seq, _, err := first.Append(t.Context(), intent(3))
+	if err != nil {
+		t.Fatal(err)
+	}
 	over := idempotency.Record{Kind: idempotency.Close, Account: "a", Reason: "expired", Owes: true, Spans: intent(4).Spans}
 	owing, _, err := first.Append(t.Context(), over)
 	if err == nil {
@@ -41,7 +44,9 @@ func TestWhatIsOwedIsKnownUntilItIsTold(t *testing.T) {
 		t.Fatalf("owed: %+v", list)
 	}
 	second.Told(owing)
-	put(t, second, idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq})
+	if _, _, err := second.Append(t.Context(), idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq}); err != nil {
+		t.Fatal(err)
+	}
 	for _, j := range []*journal.Journal{second, open(t, natstest.Connect(t, s, nil, nil), "third")} {
 		if list := j.Owed("a", 0); len(list) != 0 {
 			t.Errorf("%s: still owed: %+v", j.Owner(), list)
@@ -55,7 +60,10 @@ func TestToldIsNamedByItself(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first, second := open(t, b, "first"), open(t, natstest.Connect(t, s, nil, nil), "second")
-	owing := put(t, first, idempotency.Record{Kind: idempotency.Close, Account: "a", Owes: true, Spans: intent(1).Spans})
+	owing, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Account: "a", Owes: true, Spans: intent(1).Spans})
+	if err != nil {
+		t.Fatal(err)
+	}
 	first.Told(owing)
 	named := make(chan struct{})
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,8 @@ func TestRubbishOnTheBus(t *testing.T) {
 		p.eventually("the next good one of "+priority+" is delivered", func() bool { return delivered(t, events) > before })
 	}
 	p.goesOn()
+	p.restart() // all of it is read again
+	p.goesOn()
 }
 
 // A piece that is right but for whose it is becomes a dead letter: who may publish to
@@ -115,6 +118,55 @@ func TestForgedTenant(t *testing.T) {
 	if n := gw.count(); n != 2 {
 		t.Errorf("the gateway got %d messages", n)
 	}
+}
+
+// ours are subjects that only Tuma's own programs publish to.
+func ours() []string {
+	return []string{
+		"sms.accepted.demo.high", "sms.due.submit.demo.high", "sms.due.queue.cloudrebue.high.demo", "sms.due.queue.nobody.high.demo", "sms.due.other", "sms.delay.x",
+		"sms.event.demo.delivered", "sms.event.demo.nonsense", "sms.event.nobody.delivered", "sms.event.x", "sms.inbound.demo.cloudrebue",
+		"sms.dead.cloudrebue.refused", "sms.dead.none.poison", "sms.dead.x", "sms.account.cloudrebue.paused", "sms.optout.cloudrebue.hash", "sms.optout.nobody.hash",
+		"sms.callback.cloudrebue.dlr", "sms.callback.smsbox.inbound", "sms.callback.nobody.dlr", "sms.callback.x", "sms.checkpoint.journal", "sms.checkpoint.part.0",
+		"sms.journal.intent.cloudrebue", "sms.journal.mode.cloudrebue", "sms.journal.x",
+	}
+}
+
+// Rubbish where only our own programs write stops none of them, nor their next
+// start.
+func TestRubbishAmongOurOwn(t *testing.T) {
+	p := start(t, "")
+	js := p.bus()
+	p.goesOn()
+	for _, m := range append(busMessages(), busMessage{54, "half right", `{"id":"x","time":"2026-11-20T12:00:00Z","tenant":"demo","status":"delivered","account":"cloudrebue","reason":"refused","messages":[{"id":"","to":"","error":null},{"id":"x-0","envelope_id":"x","to":"+254712345678"}],"piece":{"id":"x"},"version":999}`, nil}) {
+		for _, subject := range ours() {
+			if len(m.body) > 1<<20 {
+				continue
+			}
+			if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: m.header, Data: []byte(m.body)}); err != nil {
+				t.Fatalf("%s: %s: %v", subject, m.name, err)
+			}
+		}
+	}
+	if reply, err := js.Conn().Request("sms.desk.bulksmsrates", []byte("{"), 5*time.Second); err != nil || len(reply.Data) == 0 {
+		t.Errorf("the desk: %v", err)
+	}
+	p.goesOn()
+	looks := func() {
+		t.Helper()
+		paths := []string{"/v1/dead?limit=1000", "/v1/messages/x-0", "/v1/envelopes/x", "/v1/envelopes/x/messages", "/v1/providers"}
+		for id := range p.stream(js, "SMS_DEAD").CachedInfo().State.LastSeq {
+			paths = append(paths, fmt.Sprintf("/v1/dead/%d", id+1))
+		}
+		for _, path := range paths {
+			if code, body := p.call("GET", "http://"+p.api+path, ""); code == 0 || code >= 500 {
+				t.Errorf("%s: %d %s", path, code, body)
+			}
+		}
+	}
+	looks()
+	p.restart()
+	looks()
+	p.goesOn()
 }
 
 // letters counts an account's dead letters of poison, each with its reason.

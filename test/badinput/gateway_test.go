@@ -28,6 +28,7 @@ type gateway struct {
 	next    *badAnswer // to the next request
 	got     []request
 	asked   int // requests
+	endless int // bytes that it got rid of in an answer without end
 	cookies int
 }
 
@@ -63,9 +64,14 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 		answer := strings.NewReplacer("CORRELATOR", items[0].Correlator, "PHONE", items[0].Phone).Replace(bad.answer)
 		_, body, _ := strings.Cut(answer, "\r\n\r\n")
 		_, err = io.WriteString(conn, strings.Replace(answer, "LENGTH", strconv.Itoa(len(body)), 1))
+		sent := 0
 		for bad.endless != "" && err == nil {
 			_, err = io.WriteString(conn, bad.endless)
+			sent += len(bad.endless)
 		}
+		g.mu.Lock()
+		g.endless = max(g.endless, sent)
+		g.mu.Unlock()
 		return
 	}
 	w.Header().Set("Set-Cookie", "track=me; Path=/")
@@ -163,6 +169,11 @@ func TestBadAnswers(t *testing.T) {
 	}
 	if after := memory(); after > before+128<<20 {
 		t.Errorf("%d MiB are held after it, %d before", after>>20, before>>20)
+	}
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	if gw.endless > 64<<20 || gw.endless == 0 { // 4 MiB are read, and what buffers hold
+		t.Errorf("%d MiB of an endless answer were taken", gw.endless>>20)
 	}
 	if gw.cookies != 0 { // row 80
 		t.Errorf("a gateway's cookie came back %d times", gw.cookies)

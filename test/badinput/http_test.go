@@ -107,6 +107,74 @@ func TestRawHTTP(t *testing.T) {
 	p.nothingElseStored()
 }
 
+// apiRequest is a request for another route of the API than that of submissions.
+type apiRequest struct {
+	row    int // of the list
+	method string
+	path   string
+	body   string
+	status int
+	says   string
+}
+
+func apiRequests() []apiRequest {
+	const optOut = `{"provider":"cloudrebue","number":"+254712345678"`
+	ask := "/v1/providers/bulksmsrates/operations/senders"
+	list := []apiRequest{
+		{2, "POST", "/v1/opt-outs", "null", 400, "object"},
+		{2, "POST", ask, "null", 400, "object"},
+		{3, "POST", "/v1/opt-outs", strings.Repeat(" ", 17<<20), 413, "too_large"},
+		{3, "POST", "/v1/dead/1/replay", strings.Repeat(" ", 17<<20), 404, "not_found"},
+		{6, "POST", "/v1/opt-outs", strings.Repeat("[", 1_000_000), 400, "object"},
+		{6, "POST", ask, `{"a":` + strings.Repeat("[", 1_000_000), 400, "object"},
+		{7, "POST", "/v1/opt-outs", optOut + `,"opted_out":true,"opted_out":false}`, 400, `"field":"opted_out"`},
+		{7, "POST", ask, `{"kind":"a","kind":"b"}`, 400, `"field":"kind"`},
+		{8, "POST", "/v1/opt-outs", optOut + `,"OPTED_OUT":true}`, 400, `"field":"OPTED_OUT"`},
+		{9, "POST", "/v1/opt-outs", optOut + `}{}`, 400, "object"},
+		{10, "POST", "/v1/opt-outs", optOut + `,"optedout":true}`, 400, `"field":"optedout"`},
+		{11, "POST", "/v1/opt-outs", "{\"provider\":\"\xff\"}", 400, "object"},
+		{16, "POST", "/v1/opt-outs", `{"provider":"cloudrebue","number":"tel:+254712345678;ext=1"}`, 400, "to"},
+		{52, "POST", "/v1/opt-outs", optOut + `,"opted_out":"true"}`, 400, `"field":"opted_out"`},
+		{52, "POST", "/v1/opt-outs", optOut + `,"opted_out":null}`, 400, `"field":"opted_out"`},
+		{52, "POST", ask, `{"kind":1e400}`, 400, `"field":"kind"`},
+		{45, "GET", "/v1/dead?limit=0", "", 400, "limit"},
+		{45, "GET", "/v1/dead?limit=1e3", "", 400, "limit"},
+		{45, "GET", "/v1/dead?limit=99999999999999999999", "", 400, "limit"},
+		{45, "GET", "/v1/dead?cursor=-1", "", 400, "cursor"},
+		{45, "GET", "/v1/dead?settled=perhaps", "", 400, "settled"},
+		{45, "GET", "/v1/events?status=tomorrow", "", 400, "status"},
+		{45, "POST", "/v1/dead/1/replay?force=perhaps", "", 400, "force"},
+		{44, "GET", "/v1/envelopes/%00/messages", "", 404, "not_found"},
+		{44, "GET", "/v1/envelopes/..%2f..%2fdead/messages", "", 404, "not_found"},
+		{44, "POST", "/v1/providers/..%2fdead/pause", "", 404, "not_found"},
+		{44, "POST", "/v1/providers/%3E/pause", "", 404, "not_found"},
+		{44, "POST", "/v1/providers/cloudrebue/operations/%2e%2e", "", 404, "not_found"},
+	}
+	for _, id := range []string{"0", "-1", "1.5", "0x1", "18446744073709551616", "999", "%20", strings.Repeat("9", 5000)} {
+		list = append(list, apiRequest{44, "GET", "/v1/dead/" + id, "", 404, "not_found"}, apiRequest{44, "DELETE", "/v1/dead/" + id, "", 404, "not_found"})
+	}
+	for _, id := range []string{"x", "x-0", "-0", "01JD0000000000000000000000--1", "01JD0000000000000000000000-99999999999999999999", "01JD0000000000000000000000-0%0a", strings.Repeat("x", 5000)} {
+		list = append(list, apiRequest{44, "GET", "/v1/messages/" + id, "", 404, "not_found"}, apiRequest{44, "DELETE", "/v1/messages/" + id, "", 404, "not_found"},
+			apiRequest{44, "GET", "/v1/envelopes/" + id, "", 404, "not_found"}, apiRequest{44, "DELETE", "/v1/envelopes/" + id, "", 404, "not_found"})
+	}
+	return list
+}
+
+// The other routes refuse as clearly as that of submissions.
+func TestOtherRoutes(t *testing.T) {
+	p := start(t, "")
+	for _, r := range apiRequests() {
+		code, body := p.call(r.method, "http://"+p.api+r.path, r.body)
+		if code != r.status || !bytes.Contains(body, []byte(r.says)) {
+			t.Errorf("row %d: %s %.60s %.60s: %d %.300s; want %d that says %s", r.row, r.method, r.path, r.body, code, body, r.status, r.says)
+		}
+	}
+	p.goesOn()
+	if n := p.stream(p.bus(), "SMS_OPTOUTS").CachedInfo().State.LastSeq; n != 0 {
+		t.Errorf("%d opt-outs were stored", n)
+	}
+}
+
 // nothingElseStored holds the queue against what good messages there were.
 func (p *program) nothingElseStored() {
 	p.t.Helper()

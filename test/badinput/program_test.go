@@ -36,6 +36,8 @@ type program struct {
 	api, dlr, admin, nats string
 	logs                  rig.Buffer
 	good                  int // messages sent so far to see that it goes on
+	yaml                  string
+	stop                  func()
 }
 
 // start runs everything; gateway is where cloudrebue is, empty: a simulator.
@@ -47,9 +49,22 @@ func start(t *testing.T, gateway string) *program {
 			t.Errorf("something panicked:\n%s", p.logs.String())
 		}
 	})
-	rig.Inside(t, app.RunUp, cli.Params{Name: "tuma", Config: rig.Config(t, p.config(t.TempDir(), rig.FreeAddr(t), gateway)), Stderr: &p.logs})
-	rig.Ready(t, p.admin, &p.logs)
+	p.yaml = p.config(t.TempDir(), rig.FreeAddr(t), gateway)
+	p.run()
 	return p
+}
+
+func (p *program) run() {
+	p.t.Helper()
+	p.stop = rig.Inside(p.t, app.RunUp, cli.Params{Name: "tuma", Config: rig.Config(p.t, p.yaml), Stderr: &p.logs})
+	rig.Ready(p.t, p.admin, &p.logs)
+}
+
+// restart ends it and starts it again on the same store.
+func (p *program) restart() {
+	p.t.Helper()
+	p.stop()
+	p.run()
 }
 
 // config is what everything runs with: stores in dir, simulators at sim.

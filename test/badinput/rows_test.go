@@ -104,6 +104,9 @@ func TestEveryRow(t *testing.T) {
 	for _, r := range rawRequests() {
 		covered[r.row]++
 	}
+	for _, r := range apiRequests() {
+		covered[r.row]++
+	}
 	for _, m := range busMessages() {
 		covered[m.row]++
 	}

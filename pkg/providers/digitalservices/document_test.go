@@ -120,9 +120,8 @@ func TestCallbackURLIsReadEitherWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q := parsed.Query()
-			more, err := url.ParseQuery(own)
-			if err != nil {
+			q, more := parsed.Query(), url.Values{}
+			if more, err = url.ParseQuery(own); err != nil {
 				t.Fatal(err)
 			}
 			for name := range more {
