@@ -31,8 +31,11 @@ type scaledObject struct {
 		ScaleTargetRef  struct{ Name string }
 		MinReplicaCount int
 		MaxReplicaCount int
-		Fallback        struct{ FailureThreshold, Replicas int }
-		Advanced        struct {
+		Fallback        struct {
+			FailureThreshold, Replicas int
+			Behavior                   string
+		}
+		Advanced struct {
 			HorizontalPodAutoscalerConfig struct {
 				Behavior autoscalingv2.HorizontalPodAutoscalerBehavior
 			}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/config"
@@ -9,11 +10,16 @@ import (
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
-// adapters builds every account's adapter, with its credentials.
-func (k *kit) adapters() (map[string]providers.Provider, error) {
+// adapters builds every account's adapter, with its credentials, but for those of
+// its type that others than this program need.
+func (k *kit) adapters(spared func(all.Type) []string) (map[string]providers.Provider, error) {
 	return k.build(func(a *config.Account) (map[string]string, error) {
-		creds := map[string]string{}
+		creds, others := map[string]string{}, spared(all.Types()[a.Type])
 		for key, s := range a.Credentials {
+			if slices.Contains(others, key) {
+				creds[key] = unused
+				continue
+			}
 			v, err := s.Resolve()
 			if err != nil {
 				return nil, err
@@ -24,13 +30,21 @@ func (k *kit) adapters() (map[string]providers.Provider, error) {
 	})
 }
 
+// Credentials that a program does without.
+func toSend(t all.Type) []string { return t.ToSend }
+func toHear(t all.Type) []string { return t.ToHear }
+func none(all.Type) []string     { return nil }
+
+// unused stands where an adapter wants a credential that nobody looks at.
+const unused = "unused"
+
 // checkers builds adapters that can only check messages: ingest needs no
 // account's secrets, so it is not given them.
 func (k *kit) checkers() (map[string]providers.Provider, error) {
 	return k.build(func(a *config.Account) (map[string]string, error) {
 		creds := map[string]string{}
 		for _, key := range all.Types()[a.Type].Credentials {
-			creds[key] = "unused"
+			creds[key] = unused
 		}
 		return creds, nil
 	})

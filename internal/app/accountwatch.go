@@ -7,6 +7,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
@@ -69,9 +70,24 @@ func (w *accountWatch) run(ctx context.Context) error {
 			return nil
 		case c := <-w.tell:
 			e := dlr.AccountEvent{Time: c.at.UTC(), Provider: c.account, Kind: c.kind, Detail: c.detail}
-			if err := dlr.TellAccount(ctx, w.k.bus, e, strconv.FormatUint(c.seq, 10)); err != nil && ctx.Err() == nil {
-				w.k.log.Warn("account event not told", "account", c.account, "error", err)
-			}
+			w.k.tellAccount(ctx, e, strconv.FormatUint(c.seq, 10))
+		}
+	}
+}
+
+// tellAccount tells an account's event, however long the bus takes none: what makes
+// it refuse is often what there is to tell.
+func (k *kit) tellAccount(ctx context.Context, e dlr.AccountEvent, what string) {
+	for complained := false; ; complained = true {
+		err := dlr.TellAccount(ctx, k.bus, e, what)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !complained {
+			k.log.Warn("account event waits for the bus", "account", e.Provider, "kind", e.Kind, "error", err)
+		}
+		if !service.Sleep(ctx, time.Second) {
+			return
 		}
 	}
 }

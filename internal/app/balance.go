@@ -8,6 +8,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -44,7 +45,7 @@ type balance struct {
 }
 
 func (b *balance) run(ctx context.Context) error {
-	for pause(ctx, time.Second) {
+	for service.Sleep(ctx, time.Second) {
 		if b.turn(ctx) {
 			b.ask(ctx)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tuma-sms/tuma/internal/cli"
 	"github.com/tuma-sms/tuma/internal/config"
 )
 
@@ -44,6 +45,28 @@ func TestCheckWarnsOfSecretsThatAllMayRead(t *testing.T) {
 			if strings.Contains(f.Detail, "s3cret") {
 				t.Error(f.Detail)
 			}
+		}
+	}
+}
+
+// A promise that does not hold is a failure; the demo sends nothing to anyone.
+func TestCheckOfTheEmbeddedServer(t *testing.T) {
+	t.Parallel()
+	env := func(string) (string, bool) { return "", false }
+	demo, err := Default(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]cli.Level{"": cli.Warning, "nats: {url: embedded}": cli.Broken, "nats: {url: embedded, sync: 1s}": cli.Broken, "nats: {url: embedded, sync: always}": cli.Fine} {
+		cfg := demo
+		if text != "" {
+			if cfg, err = config.Parse("tuma.yaml", []byte(text), TypeDefaults(), env); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := &checking{kit: &kit{cfg: cfg}}
+		if c.nats(t.Context()); len(c.found) != 1 || c.found[0].Level != want {
+			t.Errorf("%q: %+v", text, c.found)
 		}
 	}
 }

@@ -33,50 +33,19 @@ func RunCollector(ctx context.Context, p cli.Params) error {
 
 // collector adds the parts that take reports and inbound messages.
 func (k *kit) collector(ctx context.Context) error {
-	adapters, err := k.adapters()
+	adapters, err := k.adapters(toSend)
 	if err != nil {
 		return err
 	}
 	o := dlr.Options{Bus: k.bus, Journal: k.journal, Statuses: k.status, Observer: &reports{k, context.WithoutCancel(ctx)}, Log: k.log}
 	for _, name := range k.cfg.AccountNames() {
-		a := k.cfg.Accounts[name]
-		secrets, err := callbackTokens(a)
+		acct, err := k.reportedOn(name, adapters[name])
 		if err != nil {
 			return err
-		}
-		slots, err := k.slots(a)
-		if err != nil {
-			return err
-		}
-		_, hold, err := k.alone(a)
-		if err != nil {
-			return err
-		}
-		limiter := k.lookups(name, slots, hold)
-		acct := dlr.Account{
-			Name: name, Provider: adapters[name], Secrets: secrets, Inbound: a.Inbound, Limiter: limiter,
-			Poll: dlr.Poll{After: a.Poll.After.Duration, Every: a.Poll.Every.Duration},
-		}
-		if len(k.cfg.Ingest.Tenants) == 1 {
-			acct.Tenant = k.cfg.Ingest.Tenants[0].Name
 		}
 		o.Accounts = append(o.Accounts, acct)
 		for _, c := range dlr.Classes() {
 			k.tel.Metrics.Callbacks(name, string(c), 0)
-		}
-		if d, ok := adapters[name].(providers.Desk); ok {
-			at := desk.Account{Name: name, Desk: d, Slot: limiter.Slot}
-			k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, service.Work(ctx), k.bus, at, k.log) }, nil)
-		}
-		if s, ok := adapters[name].(providers.Subscriber); ok {
-			url, err := k.reportsURL(a)
-			if err != nil {
-				return err
-			}
-			k.add("webhooks of "+name, (&webhooks{k: k, account: name, gateway: s, url: url, slot: limiter.Slot}).run, nil)
-		}
-		if b, ok := adapters[name].(providers.Balancer); ok && cheap(a) {
-			k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: limiter}).run, nil)
 		}
 	}
 	watch := newAccountWatch(k)
@@ -103,6 +72,47 @@ func (k *kit) collector(ctx context.Context) error {
 	k.add("reports", c.Run, nil)
 	k.serve("callbacks", ln, c.Handler(), service.ServerOptions{Body: 10 * time.Second, Answer: 30 * time.Second, Connections: callbackConnections})
 	return nil
+}
+
+// reportedOn makes an account's part in the collector, and adds what else is asked of
+// its gateway, all by one limiter.
+func (k *kit) reportedOn(name string, p providers.Provider) (dlr.Account, error) {
+	a := k.cfg.Accounts[name]
+	secrets, err := callbackTokens(a)
+	if err != nil {
+		return dlr.Account{}, err
+	}
+	slots, err := k.slots(a)
+	if err != nil {
+		return dlr.Account{}, err
+	}
+	_, hold, err := k.alone(a)
+	if err != nil {
+		return dlr.Account{}, err
+	}
+	limiter := k.lookups(name, slots, hold)
+	acct := dlr.Account{
+		Name: name, Provider: p, Secrets: secrets, Inbound: a.Inbound, Limiter: limiter,
+		Poll: dlr.Poll{After: a.Poll.After.Duration, Every: a.Poll.Every.Duration},
+	}
+	if len(k.cfg.Ingest.Tenants) == 1 {
+		acct.Tenant = k.cfg.Ingest.Tenants[0].Name
+	}
+	if d, ok := p.(providers.Desk); ok {
+		at := desk.Account{Name: name, Desk: d, Slot: limiter.Slot}
+		k.add("desk of "+name, func(ctx context.Context) error { return desk.Serve(ctx, service.Work(ctx), k.bus, at, k.log) }, nil)
+	}
+	if s, ok := p.(providers.Subscriber); ok {
+		url, err := k.reportsURL(a)
+		if err != nil {
+			return dlr.Account{}, err
+		}
+		k.add("webhooks of "+name, (&webhooks{k: k, account: name, gateway: s, url: url, slot: limiter.Slot}).run, nil)
+	}
+	if b, ok := p.(providers.Balancer); ok && cheap(a) {
+		k.add("balance of "+name, (&balance{k: k, account: name, gateway: b, limiter: limiter}).run, nil)
+	}
+	return acct, nil
 }
 
 // reports turns what the collector tells into metrics and spans.

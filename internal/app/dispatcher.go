@@ -27,7 +27,7 @@ func RunDispatcher(ctx context.Context, p cli.Params) error {
 
 // dispatcher adds the dispatching parts.
 func (k *kit) dispatcher() error {
-	adapters, err := k.adapters()
+	adapters, err := k.adapters(toHear)
 	if err != nil {
 		return err
 	}

@@ -246,7 +246,7 @@ func (k *kit) ensureStreams(ctx context.Context, ready chan<- struct{}) error {
 		}
 		set(err.Error())
 		k.log.Warn("streams not ready", "error", err)
-		if !pause(ctx, time.Second) {
+		if !service.Sleep(ctx, time.Second) {
 			return nil
 		}
 	}
@@ -264,7 +264,7 @@ func (k *kit) watchRedis(ctx context.Context) error {
 			reason = redisTrouble(err)
 		}
 		set(reason)
-		if !pause(ctx, time.Second) {
+		if !service.Sleep(ctx, time.Second) {
 			return nil
 		}
 	}
@@ -290,17 +290,6 @@ func (k *kit) run(ctx context.Context) error {
 		k.log.Warn("telemetry not flushed", "error", terr)
 	}
 	return errors.Join(err, k.redis.Close())
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // accountError says which account of the config is wrong.

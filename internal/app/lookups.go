@@ -20,6 +20,7 @@ type lookups struct {
 	hold    time.Duration // 0: nobody ever sends alone for the account
 	slots   interface {
 		Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error)
+		Unused(ctx context.Context, sl ratelimit.Slot)
 	}
 
 	mu    sync.Mutex
@@ -69,11 +70,14 @@ func (l *lookups) Slot(ctx context.Context) (func() error, error) {
 	return func() error {
 		switch {
 		case l.alone():
-			return errAlone
+			err = errAlone
 		case !s.Usable(time.Now()):
-			return errSlotMissed
+			err = errSlotMissed
 		}
-		return nil
+		if err != nil { // where there is one a second, another can have this one
+			l.slots.Unused(ctx, s)
+		}
+		return err
 	}, s.Wait(ctx)
 }
 

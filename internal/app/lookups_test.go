@@ -62,3 +62,34 @@ func TestNothingIsLookedUpWhileOneSendsAlone(t *testing.T) {
 		t.Errorf("looked up %v after the other stopped", d)
 	}
 }
+
+// A look-up that misses its slot gives it up, so that it is not lost to messages.
+func TestALookUpGivesUpTheSlotThatItMissed(t *testing.T) {
+	t.Parallel()
+	j := journal.New(natstest.Start(t, nil, []string{"a"}), journal.Options{Owner: "me", Log: slog.New(slog.DiscardHandler)})
+	local, err := ratelimit.NewLocal(ratelimit.Options{Account: "a", Limits: []ratelimit.Limit{{Requests: 10, Per: time.Second}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := &given{Local: local}
+	l := &lookups{account: "a", journal: j, slots: slots}
+	granted, err := l.Slot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := time.After(50 * time.Millisecond) // more than a slot may be late
+	<-late
+	if err := granted(); !errors.Is(err, errSlotMissed) || slots.back != 1 {
+		t.Errorf("%v, %d slots given up, want one", err, slots.back)
+	}
+	if granted, err = l.Slot(t.Context()); err != nil || granted() != nil || slots.back != 1 {
+		t.Errorf("%v, %d slots given up by one that was used", err, slots.back)
+	}
+}
+
+type given struct {
+	*ratelimit.Local
+	back int
+}
+
+func (g *given) Unused(context.Context, ratelimit.Slot) { g.back++ }

@@ -13,6 +13,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/dispatch"
 	"github.com/tuma-sms/tuma/internal/ingest"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 )
 
@@ -36,7 +37,7 @@ type shared struct {
 
 // shareState publishes what this dispatcher knows of its accounts.
 func (k *kit) shareState(ctx context.Context, d *dispatch.Dispatcher) error {
-	for pause(ctx, stateEvery) {
+	for service.Sleep(ctx, stateEvery) {
 		pipe := k.redis.Pipeline()
 		for _, s := range d.States() {
 			data, err := json.Marshal(shared{s, time.Now()})
@@ -109,7 +110,7 @@ type operate struct {
 func (o *operate) follow(ctx context.Context) error {
 	for {
 		o.known.Store(o.read(ctx))
-		if !pause(ctx, stateEvery) {
+		if !service.Sleep(ctx, stateEvery) {
 			return nil
 		}
 	}

@@ -188,7 +188,7 @@ func simulatorCallbacks(env config.Lookup) map[string]string {
 // welcome prints where everything is, and what to try, once it is ready.
 func (k *kit) welcome(ctx context.Context, w io.Writer, nats *embedded.Server) error {
 	for !k.health.State().Ready() {
-		if !pause(ctx, 10*time.Millisecond) {
+		if !service.Sleep(ctx, 10*time.Millisecond) {
 			return nil
 		}
 	}

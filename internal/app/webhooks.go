@@ -9,6 +9,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/config"
 	"github.com/tuma-sms/tuma/internal/dlr"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
@@ -46,7 +47,7 @@ type webhooks struct {
 }
 
 func (h *webhooks) run(ctx context.Context) error {
-	for pause(ctx, time.Second) {
+	for service.Sleep(ctx, time.Second) {
 		turn := "tuma:webhooks-turn:" + h.account
 		mine, err := h.k.redis.SetNX(ctx, turn, h.k.journal.Owner(), webhooksEvery).Result()
 		if err == nil && mine && !h.k.journal.Paused(h.account) && h.look(ctx) {
@@ -83,9 +84,6 @@ func (h *webhooks) look(ctx context.Context) (soon bool) {
 	}
 	h.k.log.Info("webhook set", "account", h.account, "changed", changed)
 	now := time.Now().UTC()
-	e := dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}
-	if err := dlr.TellAccount(ctx, h.k.bus, e, now.String()); err != nil && ctx.Err() == nil {
-		h.k.log.Warn("account event not told", "account", h.account, "error", err)
-	}
+	h.k.tellAccount(ctx, dlr.AccountEvent{Time: now, Provider: h.account, Kind: "webhook", Detail: changed}, now.String())
 	return false
 }

@@ -120,18 +120,20 @@ func (s *stuckSearch) look(ctx context.Context, now time.Time) (fired int, err e
 		return 0, err
 	}
 	clean := true
-	for slice, step := s.from, int64(0); slice < end; slice += step {
+	for slice := s.from; slice < end; {
 		hour := fmt.Sprintf("%s%s.%d.", delayPrefix, s.kind, slice/anHour)
-		found, n := 0, 0
-		if step = s.empty(ctx, hour, slice, end); step == 1 {
+		step, found := s.empty(ctx, hour, slice, end), 0
+		if step == 1 {
+			var n int
 			found, n, err = s.fire(ctx, fmt.Sprintf("%s%d.>", hour, slice))
 			fired += n
 		}
 		if err != nil {
 			return fired, err
 		}
+		slice += step
 		if clean = clean && found == 0; clean {
-			s.from = slice + step
+			s.from = slice
 		}
 	}
 	return fired, nil

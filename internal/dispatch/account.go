@@ -13,6 +13,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
@@ -67,8 +68,9 @@ type account struct {
 	measured     time.Time // when the slot use was last told
 	lastError    string
 
-	missing  atomic.Int32   // requests that missed their slots and ask for others
-	attempts sync.WaitGroup // requests in flight; only the pump adds
+	unwritten atomic.Bool    // the journal did not take the last intent
+	missing   atomic.Int32   // requests that missed their slots and ask for others
+	attempts  sync.WaitGroup // requests in flight; only the pump adds
 }
 
 func newAccount(d *Options, o Account) *account {
@@ -104,6 +106,7 @@ func (a *account) run(take, work context.Context) error {
 	parts.Go(func() { a.herald(take) })
 	a.pump(take, work)
 	a.attempts.Wait()
+	a.endSearch()
 	over()
 	parts.Wait()
 	for _, l := range a.lanes {
@@ -125,6 +128,9 @@ func (a *account) pump(take, work context.Context) {
 		if !ok {
 			return
 		}
+		if !a.writable(take) {
+			continue
+		}
 		finish, err := a.breaker.Allow()
 		if err != nil {
 			a.block(journal.IllBreaker, a.d.Now().Add(200*time.Millisecond))
@@ -136,7 +142,7 @@ func (a *account) pump(take, work context.Context) {
 			finish(errNotCounted)
 			continue
 		}
-		if !sleep(take, time.Until(slot.At)-lead) {
+		if !service.Sleep(take, time.Until(slot.At)-lead) {
 			finish(errNotCounted)
 			return
 		}
@@ -350,20 +356,5 @@ func (a *account) signal() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
-	}
-}
-
-// sleep waits and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

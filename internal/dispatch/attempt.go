@@ -11,6 +11,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -107,7 +108,7 @@ func (a *account) landed() {
 func (t *attempt) intend(ctx context.Context) bool {
 	a, items := t.a, t.batch.items
 	if a.j.Full() != "" {
-		a.block(noRoom, a.d.Now().Add(time.Second))
+		a.block(noJournal, a.d.Now().Add(time.Second))
 		a.back(items)
 		return false
 	}
@@ -125,7 +126,7 @@ func (t *attempt) intend(ctx context.Context) bool {
 	})
 	if err != nil {
 		a.d.Log.Warn("no intent, nothing sent", "account", a.o.Name, "messages", len(items), "error", err)
-		a.block("journal", a.d.Now().Add(500*time.Millisecond))
+		a.notWritten()
 		a.abandon(items)
 		return false
 	}
@@ -337,7 +338,7 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 func (a *account) persist(ctx context.Context, rec idempotency.Record) (uint64, idempotency.Effect, error) {
 	for {
 		seq, effect, err := a.j.Append(ctx, rec)
-		if err == nil || !sleep(ctx, 200*time.Millisecond) {
+		if err == nil || !service.Sleep(ctx, 200*time.Millisecond) {
 			return seq, effect, err
 		}
 	}
@@ -354,7 +355,7 @@ func (a *account) tell(ctx context.Context, events []envelope.Event) bool {
 			return true
 		}
 		a.d.Log.Warn("events not stored yet", "account", a.o.Name, "error", err)
-		if !sleep(ctx, 200*time.Millisecond) {
+		if !service.Sleep(ctx, 200*time.Millisecond) {
 			return false
 		}
 	}

@@ -1,15 +1,17 @@
 package dispatch
 
 import (
+	"context"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
 // Why an account is blocked that gets no slots, or may write no intents.
 const (
 	noRedis     = "redis"
-	noRoom      = "journal"
+	noJournal   = "journal"
 	unreachable = "unavailable"
 )
 
@@ -28,6 +30,28 @@ func (a *account) block(why string, until time.Time) {
 	if blames(why) && a.failing.IsZero() {
 		a.failing = now
 	}
+}
+
+// notWritten notes that the journal took a record too late or not at all.
+func (a *account) notWritten() {
+	a.unwritten.Store(true)
+	a.block(noJournal, a.d.Now().Add(500*time.Millisecond))
+}
+
+// writable reports whether the journal takes records again after it did not: a slot that
+// no intent can use may count for the limit all the same.
+func (a *account) writable(ctx context.Context) bool {
+	if !a.unwritten.Load() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	if _, _, err := a.j.Append(ctx, idempotency.Record{Kind: idempotency.Told}); err != nil {
+		a.notWritten()
+		return false
+	}
+	a.unwritten.Store(false)
+	return true
 }
 
 // blames reports whether a reason for a block is the gateway's: not our own Redis, not

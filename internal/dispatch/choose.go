@@ -179,6 +179,7 @@ func (a *account) closeExpired(ctx context.Context, items []item) {
 	case errors.Is(err, errNotTold):
 		a.abandon(items)
 	default:
+		a.notWritten()
 		a.back(items)
 	}
 }

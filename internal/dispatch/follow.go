@@ -197,7 +197,9 @@ func (l *lane) moveAll(ctx context.Context, h *held, free []item) []item {
 		return nil
 	case errors.Is(err, bus.ErrFull):
 		l.fullFor = min(max(2*l.fullFor, fullLeast), fullMost)
-		l.full.Store(l.a.d.Now().Add(l.fullFor).UnixNano())
+		l.a.mu.Lock()
+		l.full = l.a.d.Now().Add(l.fullFor)
+		l.a.mu.Unlock()
 		l.a.d.Log.Warn("the next account's queue is full", "account", l.a.o.Name, "to", h.p.Route[0], "wait_ms", l.fullFor.Milliseconds())
 	}
 	return free

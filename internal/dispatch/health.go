@@ -58,8 +58,12 @@ func (a *account) heard(_ uint64, at time.Time, r *idempotency.Record, _ *idempo
 		a.unblock()
 		return
 	}
-	until := at.Add(time.Duration(r.LeaseMillis)*time.Millisecond + probeLead)
-	if until.After(a.d.Now()) {
+	now, lasts := a.d.Now(), time.Duration(r.LeaseMillis)*time.Millisecond+probeLead
+	until := at.Add(lasts) // by the bus's clock, which may be ahead of ours
+	if longest := now.Add(lasts); until.After(longest) {
+		until = longest
+	}
+	if until.After(now) {
 		a.block(r.Reason, until)
 		a.mu.Lock()
 		a.ramp, a.ill = 1, true // whoever finds it well tells

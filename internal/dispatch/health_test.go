@@ -115,3 +115,17 @@ func TestRefusedAccountWaitsWithoutBurningAnything(t *testing.T) {
 		t.Errorf("told of %d messages, %d dead letters", len(r.status), len(r.dead))
 	}
 }
+
+// What others found holds for as long as they say, whatever the clocks of two machines
+// say of each other.
+func TestOthersFindingsLastNoLongerOnASlowClock(t *testing.T) {
+	r := newRig(t, "a")
+	p := r.past()
+	slow := func() time.Time { return time.Now().Add(-time.Hour) }
+	r.start("d1", dispatch.Options{Accounts: []dispatch.Account{r.account("a", newGateway(10))}, Observer: silent{}, Now: slow})
+	r.queue(r.piece("before", 0, 1))
+	r.until("it sends", func() bool { return r.count(envelope.Submitted) == 1 })
+	p.write(idempotency.Record{Kind: idempotency.Health, Reason: "breaker", LeaseMillis: 500})
+	r.queue(r.piece("after", 1, 1))
+	r.until("it sends again", func() bool { return r.count(envelope.Submitted) == 2 })
+}

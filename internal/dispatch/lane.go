@@ -3,11 +3,11 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -19,13 +19,13 @@ type lane struct {
 	priority envelope.Priority
 	tenant   string
 	room     chan struct{} // the pool has shrunk
-	full     atomic.Int64  // Unix nanoseconds until which the queues of other accounts are left alone: one was full
 	fullFor  time.Duration // the last such wait; the reader's own
 
 	// Guarded by account.mu.
 	items  []item
 	used   float64   // requests that it has had, or its shares of them
 	held   []*held   // pieces handed out to us and not settled, in no order
+	full   time.Time // until when the queues of other accounts are left alone: one was full
 	behind int       // pieces that were in the queue behind the last one that came
 	grew   time.Time // when the pool last grew
 
@@ -129,7 +129,7 @@ func (l *lane) run(take, work context.Context) {
 		}
 		if err := l.read(take, work); err != nil && take.Err() == nil {
 			l.a.d.Log.Warn("lane interrupted", "account", l.a.o.Name, "priority", string(l.priority), "tenant", l.tenant, "error", err)
-			sleep(take, 250*time.Millisecond)
+			service.Sleep(take, 250*time.Millisecond)
 		}
 		l.handBack(anyPiece)
 	}
@@ -141,7 +141,7 @@ func (l *lane) waitOpen(ctx context.Context) bool {
 		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving() || l.a.d.Now().Sub(since) < l.patience(why)) {
 			return ctx.Err() == nil
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !service.Sleep(ctx, 100*time.Millisecond) {
 			return false
 		}
 	}
@@ -157,7 +157,10 @@ func (a *account) resting() bool {
 
 // moving reports whether the lane's messages should go elsewhere by now.
 func (l *lane) moving() bool {
-	return l.a.d.Now().UnixNano() >= l.full.Load() && l.a.left(l.moveAfter())
+	l.a.mu.Lock()
+	full := l.full
+	l.a.mu.Unlock()
+	return !l.a.d.Now().Before(full) && l.a.left(l.moveAfter())
 }
 
 func (l *lane) read(take, work context.Context) error {
@@ -175,7 +178,7 @@ func (l *lane) read(take, work context.Context) error {
 	watch := make(chan struct{})
 	go func() { // ends the reading when the account gets stuck
 		defer close(watch)
-		for moved := false; sleep(ctx, 100*time.Millisecond); {
+		for moved := false; service.Sleep(ctx, 100*time.Millisecond); {
 			moving := l.moving()
 			switch {
 			case moving && !moved: // what waits here goes with the others

@@ -121,7 +121,10 @@ type rig struct {
 
 func newRig(t *testing.T, accounts ...string) *rig {
 	t.Parallel()
-	r := newBareRig(t, accounts...)
+	return newBareRig(t, accounts...).listening()
+}
+
+func (r *rig) listening() *rig {
 	r.follow(bus.EventStream, func(m *bus.Msg) {
 		var e envelope.Event
 		if json.Unmarshal(m.Data, &e) != nil || r.seen[e.ID] {
@@ -143,7 +146,11 @@ func newRig(t *testing.T, accounts ...string) *rig {
 
 // newBareRig does not listen to what is told.
 func newBareRig(t testing.TB, accounts ...string) *rig {
-	r := &rig{t: t, server: natstest.Server(t), status: map[string][]envelope.Status{}, seen: map[string]bool{}, change: make(chan struct{}, 1)}
+	return newRigOn(t, natstest.Server(t), accounts...)
+}
+
+func newRigOn(t testing.TB, s *embedded.Server, accounts ...string) *rig {
+	r := &rig{t: t, server: s, status: map[string][]envelope.Status{}, seen: map[string]bool{}, change: make(chan struct{}, 1)}
 	var w io.Writer = io.Discard
 	if os.Getenv("TUMA_TEST_LOG") != "" {
 		w = os.Stderr

@@ -16,6 +16,7 @@ import (
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
 // full is an Observer that remembers the mode journal.
@@ -77,5 +78,28 @@ func TestFullJournalTakesOutcomesOnly(t *testing.T) {
 	r.queue(r.piece("third", 2, 1, func(p *envelope.Piece) { p.ExpiresAt = time.Now().Add(100 * time.Millisecond) }))
 	r.until("what expires meanwhile is told", func() bool { return len(r.status["third-0"]) == 1 && r.status["third-0"][0] == envelope.Expired })
 	natstest.Change(t, r.server, bus.JournalStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 4 << 20 })
+	r.until("the second is sent", func() bool { return len(r.status["second-0"]) == 1 })
+}
+
+// A limit that counts has counted what a slot was asked for: while the journal refuses
+// intents, none is asked for.
+func TestNoAllowanceIsSpentWhileTheJournalRefuses(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	acct := r.account("a", g, func(a *dispatch.Account) {
+		slots, err := ratelimit.NewLocal(ratelimit.Options{Account: "a", Limits: []ratelimit.Limit{{Messages: 5, Per: time.Hour}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Slots, a.Counted = slots, true
+	})
+	r.dispatcher("d1", acct)
+	r.queue(r.piece("first", 0, 1))
+	r.until("the first is sent", func() bool { return len(r.status["first-0"]) == 1 })
+	r.limit(bus.JournalStream, 1)
+	r.queue(r.piece("second", 1, 1))
+	refused := time.After(6 * time.Second) // half a dozen tries
+	<-refused
+	r.limit(bus.JournalStream, -1)
 	r.until("the second is sent", func() bool { return len(r.status["second-0"]) == 1 })
 }

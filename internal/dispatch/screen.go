@@ -7,6 +7,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
@@ -143,7 +144,7 @@ func (a *account) returnDue(ctx context.Context) {
 		})
 		if ctx.Err() == nil {
 			a.d.Log.Warn("due messages interrupted", "account", a.o.Name, "error", err)
-			sleep(ctx, 250*time.Millisecond)
+			service.Sleep(ctx, 250*time.Millisecond)
 		}
 	}
 }

@@ -88,6 +88,17 @@ func (t *attempt) step(ctx context.Context, s *search, vs []verdict, left []item
 	a.back(s.aside)
 }
 
+// endSearch gives up a search of which no step is under way.
+func (a *account) endSearch() {
+	a.mu.Lock()
+	s := a.search
+	a.search = nil
+	a.mu.Unlock()
+	if s != nil {
+		a.back(append(s.suspects, s.aside...))
+	}
+}
+
 // condemned says why a message failed that a search has found.
 const condemned = "the gateway refuses every batch with this message"
 

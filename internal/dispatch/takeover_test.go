@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/tuma-sms/tuma/internal/dispatch"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/providers"
+	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
 
 // consumer is what the server knows of a lane's consumer.
@@ -81,4 +84,41 @@ func TestWhatIsReadAheadIsKept(t *testing.T) {
 	close(also.open)
 	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 100 })
 	eachOnce(t, g, 100)
+}
+
+// A dispatcher that ends in the middle of a search for a bad message hands back what it
+// searches, with the rest.
+func TestASearchIsHandedBackAtTheEnd(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(10)
+	asked := make(chan struct{}, 10)
+	g.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		return nil, &providers.Error{Class: providers.Rejected, Status: 400, Bisect: true}
+	}
+	r.queue(r.piece("e", 0, 10))
+	acct := r.account("a", g)
+	acct.Slots = &limited{Slots: acct.Slots, left: 1, over: asked}
+	stop := r.start("d1", dispatch.Options{Accounts: []dispatch.Account{acct}, Observer: silent{}, AckWait: time.Minute})
+	<-asked // the first step of the search waits for a slot
+	stop()
+	other := newGateway(10)
+	r.start("d2", dispatch.Options{Accounts: []dispatch.Account{r.account("a", other)}, Observer: silent{}, AckWait: time.Minute})
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 10 })
+	eachOnce(t, other, 10)
+}
+
+// limited grants some slots, tells when they are over, and then none.
+type limited struct {
+	dispatch.Slots
+	left int
+	over chan struct{}
+}
+
+func (s *limited) Next(ctx context.Context, messages, backlog int) (ratelimit.Slot, error) {
+	if s.left--; s.left < 0 {
+		s.over <- struct{}{}
+		<-ctx.Done()
+		return ratelimit.Slot{}, context.Cause(ctx)
+	}
+	return s.Slots.Next(ctx, messages, backlog)
 }

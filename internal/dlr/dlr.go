@@ -20,6 +20,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
@@ -226,7 +227,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		}
 	}
 	for !c.o.Statuses.Ready() {
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !service.Sleep(ctx, 20*time.Millisecond) {
 			return nil
 		}
 	}
@@ -248,18 +249,6 @@ func (c *Collector) Run(ctx context.Context) error {
 	<-ctx.Done()
 	c.ready.Store(false)
 	return nil
-}
-
-// sleep waits for d and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // nobody observes nothing.

@@ -11,6 +11,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/providers"
 )
@@ -102,7 +103,7 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 // and cheaper for each.
 func (c *Collector) yield(ctx context.Context, took, behind time.Duration) {
 	for left := min(restAfter(took, behind), longestYield); left > 0; left -= yieldStep {
-		if c.most.Swap(c.storing.Load()) < storm || !sleep(ctx, min(left, yieldStep)) {
+		if c.most.Swap(c.storing.Load()) < storm || !service.Sleep(ctx, min(left, yieldStep)) {
 			return
 		}
 	}
@@ -126,7 +127,7 @@ func (c *Collector) pull(ctx context.Context, spec bus.Consumer) *bus.Puller {
 		if ctx.Err() == nil {
 			c.o.Log.Warn("consumer waits", "consumer", spec.Name, "error", err)
 		}
-		if !sleep(ctx, retryBus) {
+		if !service.Sleep(ctx, retryBus) {
 			return nil
 		}
 	}
@@ -321,7 +322,7 @@ func (c *Collector) gauge(ctx context.Context) {
 			}
 		}
 		c.o.Observer.Unmatched(n)
-		if !sleep(ctx, 10*time.Second) {
+		if !service.Sleep(ctx, 10*time.Second) {
 			return
 		}
 	}
@@ -335,7 +336,7 @@ func (c *Collector) sweep(ctx context.Context) {
 		if err := c.tell(ctx, events); err != nil {
 			c.o.Log.Warn("missing reports not told", "error", err)
 		}
-		if len(events) == 0 && !sleep(ctx, sweepEvery) || !sleep(ctx, retryBus) {
+		if len(events) == 0 && !service.Sleep(ctx, sweepEvery) || !service.Sleep(ctx, retryBus) {
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -74,7 +75,7 @@ func (c *Collector) followOutcomes(ctx context.Context, a *account) {
 		}
 		if again > 0 {
 			_ = m.Nak(again) // a lost one comes again after AckWait
-			if errors.Is(err, errNoSlot) && !sleep(ctx, rest) {
+			if errors.Is(err, errNoSlot) && !service.Sleep(ctx, rest) {
 				return
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -49,12 +50,29 @@ func newRaw(cb *providers.Callback, batch string) raw {
 	}
 	query := url.Values{}
 	for name, values := range cb.Query {
-		if name != "username" && name != "password" { // Digital Services sends its callback's own along
-			query[name] = values
+		for _, v := range values {
+			if !credential(name) {
+				query.Add(name, withoutCredential(v))
+			}
 		}
 	}
 	r.Query = query.Encode()
 	return r
+}
+
+// credential reports whether a parameter is one of those by which Digital Services'
+// callbacks prove themselves.
+func credential(name string) bool { return name == "username" || name == "password" }
+
+// withoutCredential takes off a value the credential that hangs on it: a gateway that
+// puts its own parameters behind a URL that has some hangs their first on our last,
+// as in "…=$status$?password=…".
+func withoutCredential(v string) string {
+	before, behind, _ := strings.Cut(v, "?")
+	if hung, _, _ := strings.Cut(behind, "="); credential(hung) {
+		return before
+	}
+	return v
 }
 
 // id is the same for a callback that is sent again.

@@ -2,12 +2,15 @@ package dlr
 
 import (
 	"encoding/json"
+	"net/url"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/tuma-sms/tuma/pkg/providers"
 )
 
 // What is written by hand is what encoding/json would write, and is read the
@@ -56,6 +59,25 @@ func TestStoredCallbackIsItsDocument(t *testing.T) {
 	})
 	if short == 0 {
 		t.Error("nothing was read the short way")
+	}
+}
+
+// The credentials that a callback came with are not kept, wherever they stood.
+func TestCredentialsAreNotKept(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{
+		"a=1&username=canary&password=canary&b=2":        "a=1&b=2",
+		"s=$status$?password=canary&username=canary&d=D": "d=D&s=%24status%24",
+		"s=$status$?username=canary":                     "s=%24status%24",
+		"s=$status$?dnis=1&u=what?x=y":                   "s=%24status%24%3Fdnis%3D1&u=what%3Fx%3Dy",
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := newRaw(&providers.Callback{Query: values}, ""); r.Query != want {
+			t.Errorf("%s: kept %s, want %s", query, r.Query, want)
+		}
 	}
 }
 

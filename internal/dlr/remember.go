@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // webhooksBack is how long ago a webhook may have been taken that proves itself a
@@ -50,7 +51,7 @@ func (c *Collector) remember(ctx context.Context, m memory, caught func()) {
 			m.tail.From = 0
 		}
 		c.o.Log.Warn("what was taken before is not followed", "stream", m.tail.Stream, "error", err)
-		if !sleep(ctx, retryBus) {
+		if !service.Sleep(ctx, retryBus) {
 			return
 		}
 	}

@@ -133,7 +133,7 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 // and not at all while the bus is away. The error is a *Problem; as with
 // journal.Append, it leaves open whether the record will appear.
 func (in *Ingest) record(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
-	err := error(bus.ErrUnavailable)
+	err := bus.ErrUnavailable
 	if in.bus.Connected() {
 		within, cancel := context.WithTimeout(ctx, storeFor)
 		defer cancel()

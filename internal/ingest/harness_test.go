@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is ingest with everything real behind it but Redis.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	server  *embedded.Server
 	bus     *bus.Bus
 	in      *ingest.Ingest
@@ -66,7 +66,7 @@ func anything(*providers.Message) error { return nil }
 // start starts a rig with the tenants acme (key k-acme, Kenya), beta (k-beta,
 // one sender, one account, 5 recipients an hour) and ops (k-ops, operator), and
 // the accounts ke (batches of 2), world (batches of 1000) and latin (GSM-7 only).
-func start(t *testing.T, change ...func(*ingest.Options)) *rig {
+func start(t testing.TB, change ...func(*ingest.Options)) *rig {
 	t.Helper()
 	tenants := []ingest.Tenant{
 		{Name: "acme", Keys: [][32]byte{sha256.Sum256([]byte("k-acme")), sha256.Sum256([]byte("k-acme-2"))}, DefaultRegion: "KE"},
@@ -157,7 +157,7 @@ type answer struct {
 	body   string
 }
 
-func (a answer) into(t *testing.T, v any) {
+func (a answer) into(t testing.TB, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.body), v); err != nil {
 		t.Fatalf("%v in %s", err, a.body)

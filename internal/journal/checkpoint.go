@@ -26,10 +26,10 @@ const (
 	headerBack  = "Tuma-Back"
 )
 
-// ErrShort says that the journal ends before a place that a checkpoint knows: it
-// was restored from an old copy, or lost its end. What was sent since is
-// forgotten, so nothing may be sent until an operator decides.
-var ErrShort = errors.New("journal: it ends before its checkpoint; messages sent since may be forgotten")
+// ErrShort says that the journal ends before a place that a checkpoint knows, or this
+// process has read: it was restored from an old copy, or lost its end. What was sent
+// since is forgotten, so nothing may be sent until an operator decides.
+var ErrShort = errors.New("journal: it ends before what is known of it; messages sent since may be forgotten")
 
 // mark is a place in the journal.
 type mark struct {
@@ -90,6 +90,22 @@ func (j *Journal) restore(ctx context.Context, epoch int64) error {
 	return nil
 }
 
+// last is the place up to which this process has read.
+func (j *Journal) last() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fold.Last()
+}
+
+// fellBack notes that a new record got a place that this process had read another in.
+// Its tail will never bring that record, and what others wrote there it does not know.
+func (j *Journal) fellBack(got, read uint64) error {
+	if !j.short.Swap(true) {
+		j.o.Log.Error("the journal has lost its end: nothing is sent", "stored_at", got, "read_up_to", read)
+	}
+	return fmt.Errorf("%w (journal at %d, read up to %d)", ErrShort, got, read)
+}
+
 // Checkpoint writes checkpoints until ctx is done. Several processes may do so:
 // one that finds a fresh one leaves it at that.
 func (j *Journal) Checkpoint(ctx context.Context) error {
@@ -115,6 +131,9 @@ func (j *Journal) WriteCheckpoint(ctx context.Context) error {
 	}
 	if err != nil && !errors.Is(err, bus.ErrNotFound) {
 		return err
+	}
+	if j.short.Load() { // it would hide what was lost
+		return ErrShort
 	}
 	j.mu.Lock()
 	data, err := j.frame()

@@ -23,25 +23,16 @@ func TestCheckpointIsAStartLikeAnyOther(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	seq, _, err := first.Append(t.Context(), intent(4))
-	if err != nil {
-		t.Fatal(err)
-	}
+	seq := put(t, first, intent(4))
 	settle := idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq, Runs: []idempotency.Run{
 		{N: 1, To: idempotency.Closed}, {N: 1, To: idempotency.Unsettled}, {N: 1, To: idempotency.Free}, {N: 1, To: idempotency.Closed},
 	}}
-	if _, _, err := first.Append(t.Context(), settle); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Sender, Account: "a", Sender: "first"}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, first, settle)
+	put(t, first, idempotency.Record{Kind: idempotency.Sender, Account: "a", Sender: "first"})
 	if err := first.WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Mode, Account: "b", Paused: true}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, first, idempotency.Record{Kind: idempotency.Mode, Account: "b", Paused: true})
 	if err := b.Delete(t.Context(), bus.JournalStream, seq); err != nil { // as if by age
 		t.Fatal(err)
 	}
@@ -118,9 +109,7 @@ func TestJournalThatEndsBeforeItsCheckpointStops(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	if _, _, err := first.Append(t.Context(), intent(1)); err != nil {
-		t.Fatal(err)
-	}
+	put(t, first, intent(1))
 	f := idempotency.NewFold()
 	f.Apply(99, idempotency.Record{Kind: idempotency.Mode, Account: "a"})
 	data, err := f.MarshalBinary()
@@ -158,9 +147,7 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	if _, _, err := first.Append(t.Context(), intent(2)); err != nil {
-		t.Fatal(err)
-	}
+	put(t, first, intent(2))
 	for _, h := range []bus.Header{
 		{"Tuma-Epoch": {fmt.Sprint(first.Epoch())}, "Tuma-Back": {"1"}}, {"Tuma-Epoch": {"5"}}, {}, {"Tuma-Epoch": {fmt.Sprint(first.Epoch())}},
 	} {

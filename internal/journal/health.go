@@ -59,7 +59,12 @@ func (h *Health) Watch(_ uint64, at time.Time, r *idempotency.Record, _ *idempot
 		}
 		return
 	}
-	h.ill[r.Account] = illness{reason: r.Reason, until: at.Add(time.Duration(r.LeaseMillis) * time.Millisecond)}
+	lasts := time.Duration(r.LeaseMillis) * time.Millisecond
+	until := at.Add(lasts) // by the bus's clock, which may be ahead of ours
+	if longest := h.now().Add(lasts); until.After(longest) {
+		until = longest
+	}
+	h.ill[r.Account] = illness{reason: r.Reason, until: until}
 }
 
 // Ill says why an account is ill right now, and until when at least it is left

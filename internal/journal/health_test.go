@@ -65,3 +65,14 @@ func TestIllSaysWhyAndUntilWhen(t *testing.T) {
 		t.Error("found well")
 	}
 }
+
+func TestIllnessLastsNoLongerOnASlowClock(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	h := journal.NewHealth(0, func() time.Time { return now })
+	h.Watch(1, now.Add(time.Hour), &idempotency.Record{Kind: idempotency.Health, Account: "a", Reason: journal.IllBreaker, LeaseMillis: 30_000}, nil)
+	now = now.Add(time.Minute)
+	if h.Down("a") {
+		t.Error("ill for as long as the clocks differ")
+	}
+}

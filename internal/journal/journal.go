@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -53,6 +52,7 @@ type Journal struct {
 	known atomic.Uint64 // proofs
 	used  atomic.Pointer[float64]
 	full  atomic.Bool
+	short atomic.Bool   // the journal has lost what was read of it
 	stray chan struct{} // there is something in strays
 
 	mu      sync.Mutex
@@ -192,14 +192,6 @@ func (j *Journal) note(seq uint64, r *idempotency.Record) {
 	}
 }
 
-// astray wakes settleStrays.
-func (j *Journal) astray() {
-	select {
-	case j.stray <- struct{}{}:
-	default:
-	}
-}
-
 // Append stores a record and waits until the own tail has folded it. The effect
 // is then the truth for every process. An error leaves it open whether the
 // record will appear; an intent that appears after that is declared not sent
@@ -214,6 +206,9 @@ func (j *Journal) Append(ctx context.Context, r idempotency.Record) (uint64, ide
 }
 
 func (j *Journal) append(ctx context.Context, r idempotency.Record) (uint64, idempotency.Effect, error) {
+	if j.short.Load() {
+		return 0, idempotency.Effect{}, ErrShort
+	}
 	data, err := r.Append(nil)
 	if err != nil {
 		return 0, idempotency.Effect{}, fmt.Errorf("journal: %w", err)
@@ -226,7 +221,12 @@ func (j *Journal) append(ctx context.Context, r idempotency.Record) (uint64, ide
 	out := bus.Out{Subject: bus.JournalSubject(string(r.Kind), r.Account), Data: data, MsgID: id}
 	out.Pack() // ten thousand scattered messages take half a megabyte to name
 	for {
-		_, err = j.bus.Publish(ctx, out)
+		read := j.last()
+		var ack bus.Ack
+		ack, err = j.bus.Publish(ctx, out)
+		if err == nil && !ack.Duplicate && ack.Seq <= read {
+			err = j.fellBack(ack.Seq, read)
+		}
 		if err == nil || !errors.Is(err, bus.ErrUnavailable) {
 			break
 		}
@@ -256,71 +256,6 @@ func (j *Journal) AppendOutcome(ctx context.Context, o idempotency.OpenIntent, t
 		Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: class, Detail: d.Append(nil), Owes: true,
 		Runs: []idempotency.Run{{N: uint32(o.Messages), To: to}},
 	})
-}
-
-// orphanFor is how long an intent may be on its way to the bus and still come. If
-// it comes later, others call it uncertain.
-const orphanFor = 15 * time.Minute
-
-// abandon gives up waiting, unless the record came back in the last moment.
-func (j *Journal) abandon(kind idempotency.Kind, id string, back <-chan applied, err error) (uint64, idempotency.Effect, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	select {
-	case a := <-back:
-		return a.seq, a.effect, nil
-	default:
-	}
-	delete(j.waiters, id)
-	if kind == idempotency.Intent {
-		now := j.o.Now()
-		maps.DeleteFunc(j.orphans, func(_ string, since time.Time) bool { return now.Sub(since) > orphanFor })
-		j.orphans[id] = now
-	}
-	return 0, idempotency.Effect{}, fmt.Errorf("journal: append: %w", err)
-}
-
-// settleStrays declares intents not sent that came back after their Append had
-// given up, until ctx is done. Nobody else would: others leave this process's
-// intents to it until their lease is over, and it leaves its own alone for good.
-func (j *Journal) settleStrays(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-j.stray:
-		}
-		for _, o := range j.open() {
-			d := OutcomeDetail{Time: j.o.Now().UTC()}
-			r := idempotency.Record{
-				Kind: idempotency.Outcome, Account: o.Account, Intent: o.Seq, Class: "unavailable", Owes: true, // a cancel may have stood
-				Runs: []idempotency.Run{{N: uint32(o.Messages), To: idempotency.Free}}, Detail: d.Append(nil),
-			}
-			if _, _, err := j.Append(ctx, r); err != nil && ctx.Err() == nil {
-				j.o.Log.Warn("orphaned intent not settled yet", "intent", o.Seq, "error", err)
-				j.astray()
-				select {
-				case <-ctx.Done():
-				case <-time.After(time.Second):
-				}
-			}
-		}
-	}
-}
-
-// open returns the strays that still hold messages.
-func (j *Journal) open() []idempotency.OpenIntent {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var out []idempotency.OpenIntent
-	for seq := range j.strays {
-		if o, open := j.fold.Intent(seq); open && o.Taken > 0 {
-			out = append(out, o)
-		} else {
-			delete(j.strays, seq)
-		}
-	}
-	return out
 }
 
 // Reported is the reason of a close record that says that a gateway took messages

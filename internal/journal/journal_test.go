@@ -43,6 +43,16 @@ func intent(n uint32) idempotency.Record {
 	}
 }
 
+// put appends a record and returns its place.
+func put(t *testing.T, j *journal.Journal, r idempotency.Record) uint64 {
+	t.Helper()
+	seq, _, err := j.Append(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
 func TestOneIntentWinsWhoeverAsks(t *testing.T) {
 	t.Parallel()
 	s := natstest.Server(t)
@@ -71,16 +81,11 @@ func TestLateComerFoldsToTheSameState(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	seq, _, err := first.Append(t.Context(), intent(3))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := first.Append(t.Context(), idempotency.Record{
+	seq := put(t, first, intent(3))
+	put(t, first, idempotency.Record{
 		Kind: idempotency.Outcome, Account: "a", Intent: seq,
 		Runs: []idempotency.Run{{N: 1, To: idempotency.Closed}, {N: 1, To: idempotency.Unsettled}, {N: 1, To: idempotency.Free}},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	late := open(t, natstest.Connect(t, s, nil, nil), "late")
 	for i, want := range []idempotency.State{idempotency.Closed, idempotency.Unsettled, idempotency.Free} {
 		k := idempotency.Key{Stream: bus.QueueStream("a"), Epoch: 1, Seq: 1, Index: uint32(i)}

@@ -26,10 +26,7 @@ func TestWhatIsOwedIsKnownUntilItIsTold(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first := open(t, b, "first")
-	seq, _, err := first.Append(t.Context(), intent(3))
-	if err != nil {
-		t.Fatal(err)
-	}
+	seq := put(t, first, intent(3))
 	over := idempotency.Record{Kind: idempotency.Close, Account: "a", Reason: "expired", Owes: true, Spans: intent(4).Spans}
 	owing, _, err := first.Append(t.Context(), over)
 	if err == nil {
@@ -44,9 +41,7 @@ func TestWhatIsOwedIsKnownUntilItIsTold(t *testing.T) {
 		t.Fatalf("owed: %+v", list)
 	}
 	second.Told(owing)
-	if _, _, err := second.Append(t.Context(), idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, second, idempotency.Record{Kind: idempotency.Outcome, Account: "a", Intent: seq})
 	for _, j := range []*journal.Journal{second, open(t, natstest.Connect(t, s, nil, nil), "third")} {
 		if list := j.Owed("a", 0); len(list) != 0 {
 			t.Errorf("%s: still owed: %+v", j.Owner(), list)
@@ -60,10 +55,7 @@ func TestToldIsNamedByItself(t *testing.T) {
 	s := natstest.Server(t)
 	b := natstest.Connect(t, s, nil, []string{"a"})
 	first, second := open(t, b, "first"), open(t, natstest.Connect(t, s, nil, nil), "second")
-	owing, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Account: "a", Owes: true, Spans: intent(1).Spans})
-	if err != nil {
-		t.Fatal(err)
-	}
+	owing := put(t, first, idempotency.Record{Kind: idempotency.Close, Account: "a", Owes: true, Spans: intent(1).Spans})
 	first.Told(owing)
 	named := make(chan struct{})
 	go func() {

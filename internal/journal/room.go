@@ -20,6 +20,9 @@ const (
 
 // Full says why no intent may be written; empty: they may.
 func (j *Journal) Full() string {
+	if j.short.Load() {
+		return bus.JournalStream + " ends before what this process has read of it (restored from an old copy, or its end was lost): nothing is sent until an operator has decided and this is started again"
+	}
 	if used := j.used.Load(); used != nil && j.full.Load() {
 		return fmt.Sprintf("%s is %.0f%% full: nothing is sent until its records age out, or it has more room (nats.journal_gib)", bus.JournalStream, *used*100)
 	}

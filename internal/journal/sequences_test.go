@@ -25,9 +25,7 @@ func TestStreamThatFellBackIsLedOn(t *testing.T) {
 		{{Stream: bus.QueueStream("a"), Epoch: epoch, Seq: 700, Run: 3}},
 		{{Stream: bus.QueueStream("a"), Epoch: epoch - 1, Seq: 9000}}, // of one that there was before
 	} {
-		if _, _, err := first.Append(t.Context(), idempotency.Record{Kind: idempotency.Close, Account: "a", Spans: spans}); err != nil {
-			t.Fatal(err)
-		}
+		put(t, first, idempotency.Record{Kind: idempotency.Close, Account: "a", Spans: spans})
 	}
 	if err := first.WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)

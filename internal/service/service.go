@@ -223,3 +223,18 @@ func Stopping(ctx context.Context) <-chan struct{} {
 	}
 	return ctx.Done()
 }
+
+// Sleep waits for d, or until ctx is done, and reports whether ctx is still alive.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -12,7 +12,7 @@ type DeadLetter struct {
 	Error   *EventError `json:"error,omitempty"`
 	Piece   *Piece      `json:"piece,omitempty"`   // the messages concerned, all of one envelope; nil for poison
 	Subject string      `json:"subject,omitempty"` // poison: where it was found
-	Raw     []byte      `json:"raw,omitempty"`     // poison: as it was found, at most 1 MiB
+	Raw     []byte      `json:"raw,omitempty"`     // poison: as it was found; its first 256 KiB, of a callback all of it
 }
 
 // DeadReason is the last token of a dead letter's subject.

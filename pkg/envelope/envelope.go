@@ -2,6 +2,10 @@
 // submits, the Piece of it that waits in an account's queue, and the Event that
 // tells what became of its messages. It knows nothing of the bus, of providers
 // or of configuration, and imports the standard library only.
+//
+// Lengths are in bytes unless a name says otherwise; times are written as RFC 3339.
+// Functions keep nothing of a call and may be called from many goroutines. A value
+// is its holder's: it is safe to read from many goroutines while nobody changes it.
 package envelope
 
 import "time"

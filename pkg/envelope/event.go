@@ -72,7 +72,7 @@ const (
 // least once; ID is the same each time.
 type Event struct {
 	ID       string         `json:"id"`
-	Time     time.Time      `json:"time"`
+	Time     time.Time      `json:"time"` // of the change; where nobody noted that, of the telling
 	Tenant   string         `json:"tenant"`
 	Status   Status         `json:"status"`
 	Provider string         `json:"provider,omitempty"` // account

@@ -7,7 +7,8 @@ import (
 )
 
 // DecodeEvent reads an event as encoding/json would, several times as fast for
-// what AppendEvent wrote. All strings of e share one copy of data.
+// what AppendEvent wrote. All strings of e share one copy of data. Whatever e held is
+// replaced; on an error, which is encoding/json's, what it holds then counts for nothing.
 func DecodeEvent(data []byte, e *Event) error {
 	s := &scanner{s: string(data)}
 	*e = Event{}

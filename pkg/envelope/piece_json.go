@@ -7,7 +7,9 @@ import (
 )
 
 // DecodePiece reads a piece as encoding/json would, several times as fast for
-// what AppendPiece wrote. All strings of p share one copy of data.
+// what AppendPiece wrote. All strings of p share one copy of data. Whatever p held is
+// replaced; on an error, which is encoding/json's, what it holds then counts for
+// nothing. Values are not looked at: see Piece.Check.
 func DecodePiece(data []byte, p *Piece) error {
 	s := &scanner{s: string(data)}
 	*p = Piece{}

@@ -62,7 +62,7 @@ type Balancer interface {
 // Operation is one thing to do or to ask. It is a row of a table: what its name
 // is, what it needs, and the function that does it.
 type Operation struct {
-	Name    string  // of the constants below where one fits, else the API's own word; [a-z-]+
+	Name    string  // one of the Op constants where one fits, else the API's own word; [a-z-]+
 	About   string  // one line
 	Params  []Param // in the order in which a person would give them
 	Changes bool    // something at the gateway, so that it is never repeated by itself
@@ -134,8 +134,8 @@ type Challenger interface {
 type Subscriber interface {
 	// Subscribe sees to it that url is called with everything that the adapter
 	// understands, with as few requests as it needs; nothing if the account's options
-	// do not ask for it. It returns what it changed, in
-	// a few words, empty if all was well. Repeating it changes nothing.
+	// do not ask for it. It returns what it changed, in a few words, empty if all was
+	// well. Repeating it changes nothing.
 	Subscribe(ctx context.Context, url string, slot Slot) (changed string, err error)
 }
 

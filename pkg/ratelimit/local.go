@@ -53,10 +53,10 @@ func (l *Local) Next(ctx context.Context, messages, _ int) (Slot, error) {
 // Ready is Slots.Ready: here slots are always to be had.
 func (l *Local) Ready(context.Context) error { return nil }
 
-// Unused and Leave do nothing: what was taken is lost.
+// Unused does nothing: a slot that was taken and not used is lost.
 func (l *Local) Unused(context.Context, Slot) {}
 
-// Leave is Slots.Leave.
+// Leave does nothing, and never fails: no slots are leased ahead here.
 func (l *Local) Leave(context.Context) error { return nil }
 
 // Pause stops the account for d; a longer pause stays. It never fails.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // gateway answers at once, and knows of BulkSMSRates and CloudRebue just enough
@@ -78,7 +80,7 @@ func (g *gateway) many(w http.ResponseWriter, r *http.Request) {
 // each names every message in its answer, as CloudRebue does.
 func (g *gateway) each(w http.ResponseWriter, r *http.Request) {
 	rest := string(body(r))
-	pause(r.Context(), g.delay)
+	service.Sleep(r.Context(), g.delay)
 	var out, record strings.Builder
 	n := g.count.Load()
 	for {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // reporting measures the dlr-collector on messages that Tuma's dispatcher has
@@ -110,7 +111,7 @@ func (w *world) bareReports(ctx context.Context, t *table, load order) error {
 
 // delivered waits until a program's metrics count n delivered messages.
 func (p *process) delivered(ctx context.Context, n int) error {
-	for pause(ctx, 50*time.Millisecond) {
+	for service.Sleep(ctx, 50*time.Millisecond) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
 		if err != nil {
 			return err

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tuma-sms/tuma/internal/service"
 )
 
 // tools are what all runs share: the programs that the bench starts, a folder for
@@ -65,7 +67,7 @@ func (t *tools) remove() {
 // granting waits until the Redis may grant slots: longer than it keeps an account
 // shut after the first dispatcher's first question.
 func (t *tools) granting(ctx context.Context) error {
-	if !t.warm && !pause(ctx, 4*time.Second) {
+	if !t.warm && !service.Sleep(ctx, 4*time.Second) {
 		return ctx.Err()
 	}
 	t.warm = true
@@ -252,16 +254,4 @@ func freeAddr(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// pause waits and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

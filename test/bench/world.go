@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/service"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 )
 
@@ -149,7 +150,7 @@ func (w *world) tuma(ctx context.Context, name string) (*process, error) {
 				return p, nil
 			}
 		}
-		if !pause(within, 20*time.Millisecond) {
+		if !service.Sleep(within, 20*time.Millisecond) {
 			return nil, p.failed(errors.New("is not ready"))
 		}
 	}
@@ -181,7 +182,7 @@ func (w *world) drained(ctx context.Context, account, consumer string) error {
 		if err != nil && !errors.Is(err, bus.ErrNotFound) {
 			return err
 		}
-		if !pause(ctx, 10*time.Millisecond) {
+		if !service.Sleep(ctx, 10*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

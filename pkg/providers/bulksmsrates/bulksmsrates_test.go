@@ -223,7 +223,7 @@ func TestRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if g.path != path || g.sent.ClientRef != "batch-1" || g.header.Get("X-Sandbox") != "true" ||
-			!slices.Equal(g.header["X-API-Key"], []string{"canary-key"}) || !slices.Equal(g.header["X-API-Secret"], []string{"canary-secret"}) {
+			!slices.Equal(g.header["X-API-Key"], []string{"canary-key"}) || !slices.Equal(g.header["X-API-Secret"], []string{"canary-secret"}) { //nolint:staticcheck // as spelled is what it is about
 			t.Errorf("%d messages: %s, client_ref %q, %v", n, g.path, g.sent.ClientRef, g.header)
 		}
 	}

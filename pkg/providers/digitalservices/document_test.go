@@ -120,8 +120,9 @@ func TestCallbackURLIsReadEitherWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q, more := parsed.Query(), url.Values{}
-			if more, err = url.ParseQuery(own); err != nil {
+			q := parsed.Query()
+			more, err := url.ParseQuery(own)
+			if err != nil {
 				t.Fatal(err)
 			}
 			for name := range more {

@@ -116,7 +116,7 @@ func TestAuthentication(t *testing.T) {
 		}
 		got := ""
 		p := accountWith(t, roundTrip(func(r *http.Request) (*http.Response, error) {
-			got = strings.Join(r.Header["api-key"], ",") + " " + strings.Join(r.Header["api-secret"], ",") + " " + r.Header.Get("Authorization")
+			got = strings.Join(r.Header["api-key"], ",") + " " + strings.Join(r.Header["api-secret"], ",") + " " + r.Header.Get("Authorization") //nolint:staticcheck // as spelled is what it is about
 			return nil, io.ErrUnexpectedEOF
 		}), options)
 		_, _ = p.(providers.Balancer).Balance(t.Context(), nil)
