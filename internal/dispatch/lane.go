@@ -135,12 +135,14 @@ func (l *lane) run(take, work context.Context) {
 	}
 }
 
-// waitOpen blocks while the account is stuck and nothing may move yet.
+// waitOpen blocks while the account is stuck and nothing may move yet. What comes back
+// from requests meanwhile is handed back, too: others may be the ones to send it.
 func (l *lane) waitOpen(ctx context.Context) bool {
 	for {
 		if since, why := l.a.stuck(); !l.a.resting() && (since.IsZero() || l.moving() || l.a.d.Now().Sub(since) < l.patience(why)) {
 			return ctx.Err() == nil
 		}
+		l.handBack(anyPiece)
 		if !service.Sleep(ctx, 100*time.Millisecond) {
 			return false
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/dispatch"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
+	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
 )
@@ -121,4 +122,36 @@ func (s *limited) Next(ctx context.Context, messages, backlog int) (ratelimit.Sl
 		return ratelimit.Slot{}, context.Cause(ctx)
 	}
 	return s.Slots.Next(ctx, messages, backlog)
+}
+
+// What comes back from a request after its account was paused, or after another
+// dispatcher was named its only sender, is not kept from the others until that is over.
+func TestWhatComesBackToARestingLaneIsHandedBack(t *testing.T) {
+	r := newRig(t, "a")
+	r.queue(r.piece("e", 0, 1))
+	g := newGateway(10)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	g.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		asked <- struct{}{}
+		<-answer
+		return away(b)
+	}
+	r.start("d1", dispatch.Options{Accounts: []dispatch.Account{r.account("a", g)}, Observer: silent{}, AckWait: time.Minute})
+	<-asked
+	p := r.past()
+	p.write(idempotency.Record{Kind: idempotency.Sender, Sender: "another"})
+	<-time.After(500 * time.Millisecond) // d1 hands back what it has, which is nothing yet
+	close(answer)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	other, err := natstest.Connect(t, r.server, nil, nil).Pull(ctx, bus.Consumer{
+		Stream: bus.QueueStream("a"), Name: "normal-acme", AckWait: time.Minute, MaxPending: 100_000, Filters: []string{bus.QueueSubject("a", "normal", "acme")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Stop()
+	if _, err := other.Next(ctx); err != nil {
+		t.Errorf("the sender does not get it: %v", err)
+	}
 }
