@@ -97,13 +97,13 @@ func (j *Journal) last() uint64 {
 	return j.fold.Last()
 }
 
-// fellBack notes that a new record got a place that this process had read another in.
-// Its tail will never bring that record, and what others wrote there it does not know.
-func (j *Journal) fellBack(got, read uint64) error {
+// fellBack notes that the journal ends before a place that this process has read. Its
+// tail will never bring what is written there now, by itself or others.
+func (j *Journal) fellBack(why error) error {
 	if !j.short.Swap(true) {
-		j.o.Log.Error("the journal has lost its end: nothing is sent", "stored_at", got, "read_up_to", read)
+		j.o.Log.Error("the journal has lost its end: nothing is sent", "error", why)
 	}
-	return fmt.Errorf("%w (journal at %d, read up to %d)", ErrShort, got, read)
+	return fmt.Errorf("%w (%w)", ErrShort, why)
 }
 
 // Checkpoint writes checkpoints until ctx is done. Several processes may do so:

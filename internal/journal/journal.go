@@ -113,6 +113,9 @@ func (j *Journal) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, bus.ErrFellBack) {
+			_ = j.fellBack(err)
+		}
 		j.o.Log.Warn("journal tail interrupted", "error", err)
 		select {
 		case <-ctx.Done():
@@ -225,7 +228,7 @@ func (j *Journal) append(ctx context.Context, r idempotency.Record) (uint64, ide
 		var ack bus.Ack
 		ack, err = j.bus.Publish(ctx, out)
 		if err == nil && !ack.Duplicate && ack.Seq <= read {
-			err = j.fellBack(ack.Seq, read)
+			err = j.fellBack(fmt.Errorf("a record was stored at %d, and %d was read", ack.Seq, read))
 		}
 		if err == nil || !errors.Is(err, bus.ErrUnavailable) {
 			break

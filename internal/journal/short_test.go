@@ -31,7 +31,7 @@ func TestJournalThatLosesItsEndStopsTheLiving(t *testing.T) {
 	if err := errors.Join(b.WaitConnected(ctx), b.EnsureStreams(ctx, nil, []string{"a"})); err != nil {
 		t.Fatal(err)
 	}
-	j := open(t, b, "me")
+	j, idle := open(t, b, "me"), open(t, b, "idle")
 	write := func() error {
 		_, _, err := j.Append(ctx, intent(1))
 		return err
@@ -56,6 +56,13 @@ func TestJournalThatLosesItsEndStopsTheLiving(t *testing.T) {
 	}
 	if j.Full() == "" {
 		t.Error("intents are still written")
+	}
+	for idle.Full() == "" { // it writes nothing, and looks every few seconds
+		select {
+		case <-ctx.Done():
+			t.Fatal("a process that only reads does not notice")
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	if err := j.WriteCheckpoint(ctx); !errors.Is(err, journal.ErrShort) {
 		t.Errorf("checkpoint: err = %v, want ErrShort", err)
