@@ -27,8 +27,9 @@ var (
 	ErrTooLarge = errors.New("bus: message is too large")
 	// ErrNotFound says that there is no such message, stream or consumer.
 	ErrNotFound = errors.New("bus: not found")
-	// errMoved says that what was to be replaced is not there any more.
-	errMoved = errors.New("bus: it has changed meanwhile")
+	// ErrOvertaken says that a message was to be stored after another, or in its place,
+	// and that the stream has gone on since. Nothing was stored.
+	ErrOvertaken = errors.New("bus: it has changed meanwhile")
 )
 
 // Header carries a message's headers. Keys are case-sensitive on this bus.
@@ -251,7 +252,7 @@ func typed(what string, err error) error {
 	case errors.As(err, &api) && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeResources):
 		return fmt.Errorf("%w: %s: %w", ErrFull, what, err)
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-		return fmt.Errorf("%w: %s: %w", errMoved, what, err)
+		return fmt.Errorf("%w: %s: %w", ErrOvertaken, what, err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %s: %w", ErrTooLarge, what, err)
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):

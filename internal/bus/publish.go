@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,15 @@ type Out struct {
 	SchedID string
 	At      time.Time
 	stuck   uint64 // stored only in the place of the schedule at this sequence
+}
+
+// After makes it stored only if seq is its stream's last sequence, and ErrOvertaken
+// if it is not: for those who write several messages that belong together.
+func (o *Out) After(seq uint64) {
+	if o.Header == nil {
+		o.Header = Header{}
+	}
+	o.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(seq, 10)}
 }
 
 // Ack says where a message was stored.

@@ -197,7 +197,9 @@ func (p *Puller) reopen(ctx context.Context) {
 
 // rest waits a little after trouble.
 func (p *Puller) rest(ctx context.Context, why error) {
-	p.b.log.Warn("consumer interrupted", "stream", p.spec.Stream, "consumer", p.spec.Name, "error", why)
+	if p.b.Connected() { // else that is said already, and this would be said four times a second for each consumer
+		p.b.log.Warn("consumer interrupted", "stream", p.spec.Stream, "consumer", p.spec.Name, "error", why)
+	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(restFor):

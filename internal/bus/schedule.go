@@ -160,7 +160,7 @@ func (s *stuckSearch) fire(ctx context.Context, filter string) (found, fired int
 		switch _, err := s.b.Publish(ctx, again(m)); {
 		case err == nil:
 			fired++
-		case !errors.Is(err, errMoved): // it has fired meanwhile
+		case !errors.Is(err, ErrOvertaken): // it has fired meanwhile
 			return found, fired, err
 		}
 	}

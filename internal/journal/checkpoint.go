@@ -125,6 +125,10 @@ func (j *Journal) Checkpoint(ctx context.Context) error {
 
 // WriteCheckpoint writes one now, unless the last is fresh.
 func (j *Journal) WriteCheckpoint(ctx context.Context) error {
+	before, err := j.bus.State(ctx, bus.CheckpointStream)
+	if err != nil {
+		return err
+	}
 	m, err := j.bus.Last(ctx, bus.CheckpointStream, bus.CheckpointSubject)
 	if err == nil && j.o.Now().Sub(m.Time) < checkpointEvery/2 {
 		return nil
@@ -152,10 +156,10 @@ func (j *Journal) WriteCheckpoint(ctx context.Context) error {
 	o := bus.Out{Subject: bus.CheckpointSubject, Header: bus.Header{
 		headerEpoch: {strconv.FormatInt(j.Epoch(), 10)}, headerBack: {strconv.FormatUint(back, 10)},
 	}}
-	if err := j.writeParts(ctx, &o, data); err != nil {
-		return err
+	err = j.writeParts(ctx, &o, data, before.LastSeq)
+	if errors.Is(err, bus.ErrOvertaken) {
+		return nil // by one that another is writing
 	}
-	_, err = j.bus.Publish(ctx, o)
 	return err
 }
 

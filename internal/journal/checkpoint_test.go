@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +159,49 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 		again := open(t, natstest.Connect(t, s, nil, nil), "again")
 		if got := again.State(idempotency.Key{Stream: bus.QueueStream("a"), Epoch: 1, Seq: 1}).State; got != idempotency.Taken {
 			t.Errorf("headers %v: the message is %v, want taken", h, got)
+		}
+	}
+}
+
+// All dispatchers of a deployment write their first checkpoint at the same time. Each
+// puts its parts over those of the others, and one of them is whole.
+func TestCheckpointsWrittenAtOnce(t *testing.T) {
+	t.Parallel()
+	s := natstest.Server(t)
+	b := natstest.Connect(t, s, nil, []string{"a"})
+	var later atomic.Int64
+	writers := make([]*journal.Journal, 5)
+	for i := range writers {
+		writers[i] = journal.New(natstest.Connect(t, s, nil, nil), journal.Options{
+			Owner: fmt.Sprint("writer", i), Log: slog.New(slog.DiscardHandler), PartSize: 40, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+		})
+		run(t, writers[i])
+	}
+	seq, _, err := writers[0].Append(t.Context(), intent(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := writers[0].Append(t.Context(), idempotency.Record{Kind: idempotency.Mode, Account: "a", Paused: true}); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 20 {
+		later.Add(int64(10 * time.Minute))
+		var writing sync.WaitGroup
+		for _, j := range writers {
+			writing.Go(func() {
+				if err := j.WriteCheckpoint(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		writing.Wait()
+		if round == 0 { // what only checkpoints know
+			if err := b.Delete(t.Context(), bus.JournalStream, seq+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if j := open(t, natstest.Connect(t, s, nil, nil), fmt.Sprint("reader", round)); !j.Paused("a") {
+			t.Fatalf("round %d: what only the checkpoint knew is forgotten", round)
 		}
 	}
 }

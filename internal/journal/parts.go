@@ -74,9 +74,10 @@ func unframe(data []byte, fold *idempotency.Fold) (b beside, err error) {
 	return b, fold.UnmarshalBinary(rest)
 }
 
-// writeParts puts data into the head of a checkpoint, or into parts of which it
-// tells the head.
-func (j *Journal) writeParts(ctx context.Context, head *bus.Out, data []byte) error {
+// writeParts puts data into the head of a checkpoint, or into parts of which it tells
+// the head, and stores all of it behind the sequence at, without anything in between:
+// of those who write at once one goes on, as parts of several would push each other out.
+func (j *Journal) writeParts(ctx context.Context, head *bus.Out, data []byte, at uint64) error {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	if _, err := z.Write(data); err != nil {
@@ -90,20 +91,25 @@ func (j *Journal) writeParts(ctx context.Context, head *bus.Out, data []byte) er
 	if j.o.PartSize > 0 {
 		size = j.o.PartSize
 	}
+	store := func(o *bus.Out) error {
+		o.After(at)
+		ack, err := j.bus.Publish(ctx, *o)
+		at = ack.Seq
+		return err
+	}
 	if b.Len() <= size {
 		head.Data = b.Bytes()
-		return nil
+		return store(head)
 	}
 	var names []string
 	for part := range slices.Chunk(b.Bytes(), size) {
-		ack, err := j.bus.Publish(ctx, bus.Out{Subject: bus.CheckpointPart(len(names)), Data: part})
-		if err != nil {
+		if err := store(&bus.Out{Subject: bus.CheckpointPart(len(names)), Data: part}); err != nil {
 			return err
 		}
-		names = append(names, strconv.FormatUint(ack.Seq, 10))
+		names = append(names, strconv.FormatUint(at, 10))
 	}
 	head.Header[headerParts] = []string{strings.Join(names, ",")}
-	return nil
+	return store(head)
 }
 
 // readParts is the way back.
