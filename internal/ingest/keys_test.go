@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -146,4 +147,44 @@ func TestBadKeys(t *testing.T) {
 			t.Errorf("%.20q: %d", key, a.status)
 		}
 	}
+}
+
+// A repeat is answered as the first time, whatever has changed since: what was
+// accepted is on its way, and what was refused was never stored.
+func TestRepeatIsAnsweredAsTheFirstTime(t *testing.T) {
+	t.Parallel()
+	var out sync.Map
+	r := start(t, func(o *ingest.Options) {
+		o.Keys = newKeys()
+		o.OptedOut = func(_, number string) bool { _, yes := out.Load(number); return yes }
+	})
+	two := `{"recipients":[{"to":"+254700000001"},{"to":"+254700000002"},{"to":"x"}],"from":"ACME","text":"Hi"}`
+	out.Store("+254700000001", true)
+	first := r.post(two, "Idempotency-Key", "some")
+	out.Delete("+254700000001")
+	all := r.post(two, "Idempotency-Key", "all")
+	for _, c := range []struct {
+		name string
+		out  []string
+	}{{"nothing", nil}, {"both have opted out", []string{"+254700000001", "+254700000002"}}, {"none has", nil}} {
+		out.Clear()
+		for _, number := range c.out {
+			out.Store(number, true)
+		}
+		if again := r.post(two, "Idempotency-Key", "all"); again.status != all.status || again.body != all.body {
+			t.Errorf("%s: %d %s, first %s", c.name, again.status, again.body, all.body)
+		}
+		again := r.post(two, "Idempotency-Key", "some")
+		var was, is ingest.Answer
+		first.into(t, &was)
+		again.into(t, &is)
+		if again.status != first.status || !cmp.Equal(was.Messages, is.Messages) || was.Rejected != is.Rejected {
+			t.Errorf("%s: %d %s, first %s", c.name, again.status, again.body, first.body)
+		}
+	}
+	r.publish("sms.submit.acme.high", `{"to":"+254700000004","from":"ACME","text":"Hi"}`, "Idempotency-Key", "bus")
+	r.events("acme", envelope.Accepted, 1)
+	out.Store("+254700000004", true)
+	r.publish("sms.submit.acme.high", `{"to":"+254700000004","from":"ACME","text":"Hi"}`, "Idempotency-Key", "bus")
+	r.events("acme", envelope.Accepted, 2)
 }

@@ -121,7 +121,7 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer)
 	case idempotency.Pending:
 		return nil, pending()
 	case idempotency.Done:
-		return in.plan(s, k.first.ID, k.first.At)
+		return in.asBefore(ctx, s, k.first, true)
 	case idempotency.TakenOver:
 		stored, err := k.stored(ctx)
 		if err != nil {
@@ -130,7 +130,7 @@ func (in *Ingest) submitKeyed(ctx context.Context, s submission, self keyAnswer)
 		}
 		if stored {
 			k.confirmFirst(ctx, s.env.SendAt)
-			return in.plan(s, k.first.ID, k.first.At)
+			return in.asBefore(ctx, s, k.first, false)
 		}
 	case idempotency.Mine:
 	}
@@ -172,7 +172,7 @@ func (in *Ingest) submitFirst(ctx context.Context, s submission, k *held) (*rece
 	}
 	if other != nil {
 		k.confirm(ctx, *other, r.piece.SendAt)
-		return in.plan(s, other.ID, other.At)
+		return in.asBefore(ctx, s, *other, true)
 	}
 	k.confirm(ctx, k.first, r.piece.SendAt)
 	crash.At("ingest.before-answer")

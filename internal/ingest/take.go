@@ -137,7 +137,7 @@ func (in *Ingest) goOn(ctx context.Context, k *held, id string, origin envelope.
 
 // takeRepeat tells the ids of the submission that was made before.
 func (in *Ingest) takeRepeat(ctx context.Context, s submission, origin envelope.Origin, k *held) error {
-	r, err := in.plan(s, k.first.ID, k.first.At)
+	r, err := in.asBefore(ctx, s, k.first, k.state == idempotency.Done)
 	if err != nil {
 		return in.reject(ctx, s, origin, err)
 	}
