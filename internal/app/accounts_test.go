@@ -46,3 +46,19 @@ providers:
 		}
 	}
 }
+
+// Only gateways that are told a URL with each request need its secret to send.
+func TestCallbackTokensAreLookedUpWhereTheyAreTold(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Parse("f", []byte("providers: {a: {type: smsbox, callback_token: '${NOT_SET}'}}"), TypeDefaults(), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kit{cfg: cfg}
+	if f, err := k.callback(cfg.Accounts["a"], false); f != nil || err != nil {
+		t.Errorf("%v", err)
+	}
+	if _, err := k.callback(cfg.Accounts["a"], true); err == nil {
+		t.Error("a URL without its secret")
+	}
+}

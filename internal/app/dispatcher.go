@@ -42,7 +42,7 @@ func (k *kit) dispatcher() error {
 		if err != nil {
 			return err
 		}
-		callback, err := k.callback(a)
+		callback, err := k.callback(a, adapters[name].Limits().CallbackURL)
 		if err != nil {
 			return err
 		}
@@ -87,8 +87,12 @@ func (k *kit) dispatcher() error {
 }
 
 // callback returns how an account's batches are reported: under a URL of their
-// own that proves itself. Accounts without a secret have none.
-func (k *kit) callback(a *config.Account) (func(batchID string) string, error) {
+// own that proves itself. Accounts without a secret have none, nor have those whose
+// gateway cannot be told one.
+func (k *kit) callback(a *config.Account, told bool) (func(batchID string) string, error) {
+	if !told {
+		return nil, nil
+	}
 	tokens, err := callbackTokens(a)
 	if err != nil || len(tokens) == 0 {
 		return nil, err
