@@ -108,14 +108,16 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 	}
 	crash.At("ingest.after-cancel")
 	lost := map[uint32]bool{}
+	var closed []string
 	for _, at := range effect.Lost {
 		lost[at] = true
 		if in.journal.State(keys[at].Key).State == idempotency.Closed {
-			c.TooLate++
+			closed = append(closed, open[at].ID)
 		} else {
 			c.InFlight++
 		}
 	}
+	c.TooLate += in.notCanceled(ctx, tenant, closed)
 	var won []status.Message
 	for i := range open {
 		if !lost[uint32(i)] {
@@ -127,6 +129,32 @@ func (in *Ingest) cancel(ctx context.Context, tenant, envelopeID string, msgs []
 		in.unschedule(ctx, tenant, envelopeID, won)
 	}
 	return c, in.tellCanceled(ctx, seq, tenant, "", won)
+}
+
+// notCanceled counts those of some messages, which the journal has closed, that it
+// closed for another reason than a cancel. Why, the events say: those that were not
+// read here yet, or are not even published, are waited for a little.
+func (in *Ingest) notCanceled(ctx context.Context, tenant string, ids []string) int {
+	ctx, cancel := context.WithTimeout(ctx, lookTries*tellAgain)
+	defer cancel()
+	for {
+		n, untold := 0, false
+		for _, id := range ids {
+			m, _ := in.status.Message(tenant, id)
+			if m.Status != envelope.Canceled {
+				n++
+				untold = untold || !m.Status.Final() && m.Status != envelope.Submitted
+			}
+		}
+		if !untold {
+			return n
+		}
+		select {
+		case <-ctx.Done():
+			return n
+		case <-time.After(tellAgain):
+		}
+	}
 }
 
 // record stores a record for somebody who waits: not for longer than that is worth,

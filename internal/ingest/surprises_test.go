@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,5 +138,29 @@ func TestBusAwayForOperatorsToo(t *testing.T) {
 		if a := r.do(ask[0], ask[1], ask[2], ""); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s %s: %d %s", ask[1], ask[2], a.status, a.body)
 		}
+	}
+}
+
+// A cancel that is repeated at once finds nothing to do, not something too late.
+func TestCancelTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	id := r.accepted(`{"from":"ACME","text":"x","send_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `","recipients":[` +
+		strings.TrimSuffix(strings.Repeat(`{"to":"+254712345678"},`, envelope.MaxRecipients), ",") + `]}`).ID
+	r.eventually("scheduled", func() bool {
+		return strings.Contains(r.do("k-acme", http.MethodGet, "/v1/envelopes/"+id, "").body, `"scheduled":10000`)
+	})
+	var wait sync.WaitGroup
+	var counts [3]ingest.CancelCounts
+	for i := range counts {
+		wait.Go(func() { r.do("k-acme", http.MethodDelete, "/v1/envelopes/"+id, "").into(t, &counts[i]) })
+	}
+	wait.Wait()
+	sum := ingest.CancelCounts{}
+	for _, c := range counts {
+		sum = ingest.CancelCounts{Canceled: sum.Canceled + c.Canceled, InFlight: sum.InFlight + c.InFlight, TooLate: sum.TooLate + c.TooLate}
+	}
+	if want := (ingest.CancelCounts{Canceled: envelope.MaxRecipients}); sum != want {
+		t.Errorf("%+v", counts)
 	}
 }
