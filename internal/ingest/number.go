@@ -23,6 +23,7 @@ func normalise(t *Tenant, number string) (string, error) {
 	if plain && !t.StrictNumbers {
 		return number, nil
 	}
+	number = strings.Trim(number, " ") // tables have them
 	if !plain && !dialled(number) {
 		return "", envelope.Refuse(envelope.InvalidNumber, "to", "is not a phone number")
 	}
