@@ -51,10 +51,10 @@ func (b *Bus) follow(ctx context.Context, t *Tail, fn func(*Msg), caught *func()
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	var next atomic.Uint64 // the sequence to come, at least; 0: not known
-	switch {
-	case t.New:
-		next.Store(state.LastSeq + 1)
-	case t.From > 0 || t.Since.IsZero():
+	if t.New {             // by its sequence: what has to be made again begins where it began
+		t.New, t.From = false, state.LastSeq+1
+	}
+	if t.From > 0 || t.Since.IsZero() {
 		next.Store(max(t.From, 1))
 	}
 	var watching sync.WaitGroup
@@ -63,8 +63,6 @@ func (b *Bus) follow(ctx context.Context, t *Tail, fn func(*Msg), caught *func()
 	defer stop(nil)
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: t.Filters, HeadersOnly: t.HeadersOnly, DeliverPolicy: jetstream.DeliverAllPolicy}
 	switch {
-	case t.New:
-		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	case t.From > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.From
 	case !t.Since.IsZero():

@@ -49,3 +49,41 @@ func TestTailHoldsNoMoreThanItSays(t *testing.T) {
 	stop()
 	<-ended
 }
+
+// Who follows what comes from now on, and has seen nothing come yet, misses nothing
+// when its consumer has to be made again: after a restart of the server it is gone.
+func TestTailOfWhatIsNewGoesOnWhereItBegan(t *testing.T) {
+	t.Parallel()
+	s := natstest.Server(t)
+	b := natstest.Connect(t, s, nil, []string{"a"})
+	publish(t, b, 3)
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	caught, came := make(chan struct{}), make(chan uint64, 10)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a"), New: true}, func(m *bus.Msg) { came <- m.Seq }, func() { close(caught) })
+	}()
+	<-caught
+	stream, err := natstest.ByHand(t, s).Stream(ctx, bus.QueueStream("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(ctx).Name() {
+		if err := stream.DeleteConsumer(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, b, 1)
+	select {
+	case seq := <-came:
+		if seq != 4 {
+			t.Errorf("first came %d", seq)
+		}
+	case <-ctx.Done():
+		t.Error("never came")
+	}
+	stop()
+	<-ended
+}

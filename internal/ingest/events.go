@@ -88,6 +88,11 @@ func noEvents(cause error) *Problem {
 // happens; trouble with the bus is waited out.
 func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.Msg, begun func()) {
 	for {
+		if tail.New { // from here on, however often it has to be begun again
+			if state, err := in.bus.State(ctx, bus.EventStream); err == nil {
+				tail.New, tail.From = false, state.LastSeq+1
+			}
+		}
 		err := in.bus.Tail(ctx, tail, func(m *bus.Msg) {
 			begun()
 			select {
@@ -102,7 +107,9 @@ func (in *Ingest) follow(ctx context.Context, tail bus.Tail, events chan<- *bus.
 		if errors.Is(err, bus.ErrFellBack) { // sequences begin again: events may come twice, but none is missed
 			tail.New, tail.From = false, 0
 		}
-		in.log.Warn("event stream interrupted", "error", err)
+		if in.complain.open(in.now()) {
+			in.log.Warn("event stream interrupted", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
