@@ -60,6 +60,7 @@ func TestRulesFindWhatTheyForbid(t *testing.T) {
 		{"long function", "size", "pkg/envelope/a.go", "func f() {" + strings.Repeat("\n", maxFunc) + "}", "f has 81 lines"},
 		{"long main", "size", "cmd/tuma/a.go", strings.Repeat("// x\n", 40), "a main of 41 lines"},
 		{"long test", "size", "pkg/envelope/a_test.go", strings.Repeat("// x\n", maxFile), ""},
+		{"longer test", "size", "pkg/envelope/a_test.go", strings.Repeat("// x\n", maxTest), "nobody reads it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
