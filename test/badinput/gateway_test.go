@@ -186,6 +186,7 @@ func TestBadAnswers(t *testing.T) {
 // Texts that look like templates go out as they were typed, and values as they are.
 // Rows 23 and 24.
 func TestTextsAsTyped(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	for _, c := range []struct{ text, variables, want string }{
@@ -206,6 +207,7 @@ func TestTextsAsTyped(t *testing.T) {
 // submitted, and is told as such. (That it is told after 72 hours is proven where a
 // clock can be turned.) Row 81.
 func TestTakenAndDropped(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	var list []string

@@ -162,6 +162,7 @@ func apiRequests() []apiRequest {
 
 // The other routes refuse as clearly as that of submissions.
 func TestOtherRoutes(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	for _, r := range apiRequests() {
 		code, body := p.call(r.method, "http://"+p.api+r.path, r.body)
@@ -189,6 +190,7 @@ func (p *program) nothingElseStored() {
 
 // A body of 2 GB is refused once it is larger than any may be, and not read on.
 func TestTwoGigabytes(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	for _, framing := range []string{"Content-Length: 2147483648\r\n", "Transfer-Encoding: chunked\r\n"} {
 		conn, err := net.Dial("tcp", p.api)
@@ -225,7 +227,7 @@ func TestTwoGigabytes(t *testing.T) {
 
 // A body that comes drop by drop is told that it took too long.
 func TestSlowBodies(t *testing.T) {
-	t.Parallel() // it only waits
+	t.Parallel()
 	p := start(t, "")
 	var all sync.WaitGroup
 	for _, typ := range []string{"application/json", "application/x-ndjson"} {
@@ -259,6 +261,7 @@ func TestSlowBodies(t *testing.T) {
 // Submissions of one tenant that never end are let in up to a bound; one more is
 // told to come again, and each place is there for the next once it is free.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	const most = 16 // of bodies that do not say how large they are
 	var open []net.Conn
@@ -282,6 +285,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // The same key with another body is refused; with the same, answered as before.
 func TestKeyOfAnotherBody(t *testing.T) {
+	t.Parallel()
 	p := start(t, "")
 	key := []string{"Idempotency-Key", "k"}
 	_, _, first := p.submit(submission{body: `{"to":"+254700000001","from":"ACME","text":"1"}`, header: key})
@@ -297,6 +301,7 @@ func TestKeyOfAnotherBody(t *testing.T) {
 // 30 recipients that are one, written in all ways, are 30 messages, none with
 // another in one request.
 func TestOneNumberInAllItsForms(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	p := start(t, gw.url)
 	forms := []string{"+254712345678", "0712345678", "254712345678", "+254 712 345 678", "0712-345-678", "(0712) 345.678"}
