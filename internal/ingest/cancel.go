@@ -195,7 +195,7 @@ func (in *Ingest) tellCanceled(ctx context.Context, seq uint64, tenant, detail s
 			}
 			return nil
 		}
-		if !errors.Is(err, bus.ErrUnavailable) {
+		if !errors.Is(err, bus.ErrUnavailable) && !errors.Is(err, bus.ErrFull) {
 			return err
 		}
 		select {
