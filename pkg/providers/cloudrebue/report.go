@@ -41,7 +41,7 @@ func (p *provider) SelfVerifying() bool { return false }
 // are read too.
 func (p *provider) ParseReports(cb *providers.Callback) ([]providers.Report, error) {
 	var one report
-	if json.Unmarshal(cb.Body, &one) == nil && !one.nameless() { // the documented form, at half the price
+	if one.read(cb.Body) && !one.nameless() { // the documented form, at half the price
 		return []providers.Report{one.normalise()}, nil
 	}
 	raw, _, err := httpapi.Objects(cb.Body)
@@ -76,6 +76,35 @@ func form(cb *providers.Callback) ([]json.RawMessage, error) {
 	}
 	object, err := json.Marshal(fields)
 	return []json.RawMessage{object}, err
+}
+
+// read reads one report; false: it is none.
+func (r *report) read(body []byte) bool {
+	if r.scan(body) {
+		return true
+	}
+	*r = report{}
+	return json.Unmarshal(body, r) == nil
+}
+
+// scan reads a plain one without reflection: one comes for every message.
+func (r *report) scan(body []byte) bool {
+	s := httpapi.NewScan(body)
+	s.Object([]string{"phone", "correlator", "uniqueId", "deliveryStatus", "deliveryTime"}, func(key int) {
+		switch v := s.Scalar(); key {
+		case 0:
+			r.Phone = v
+		case 1:
+			r.Correlator = v
+		case 2:
+			r.UniqueID = v
+		case 3:
+			r.Status = v
+		default:
+			r.Time = v
+		}
+	})
+	return s.OK()
 }
 
 func (r *report) nameless() bool { return r.Correlator == "" && r.UniqueID == "" && r.Phone == "" }

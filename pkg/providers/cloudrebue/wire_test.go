@@ -36,6 +36,36 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
+// FuzzReport: so does that of reports.
+func FuzzReport(f *testing.F) {
+	for _, text := range []string{
+		`{"phone":"254700000001","correlator":"e-1","uniqueId":12,"deliveryStatus":"DeliveredToTerminal","deliveryTime":"2026-01-02 03:04:05"}`,
+		`{}`, `null`, `[]`, `{"phone":null,"x":"\u00e9"}`, `{"Phone":"1"}`, `{"phone":1,"phone":2}`, `{"phone":{}}`, `{"correlator":-1.5}`, `{"uniqueId":"a"}x`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got, want report
+		if !got.scan(body) {
+			return
+		}
+		if err := json.Unmarshal(body, &want); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("%q: %s", body, d)
+		}
+	})
+}
+
+func TestUsualReportsAreReadQuickly(t *testing.T) {
+	t.Parallel()
+	var got report
+	if !got.scan([]byte(`{"phone":"254700000001","correlator":"e-1","uniqueId":12,"deliveryStatus":"DeliveredToTerminal","deliveryTime":"2026-01-02 03:04:05"}`)) || got.UniqueID != "12" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestUsualAnswersAreReadQuickly(t *testing.T) {
 	t.Parallel()
 	one := `{"status":true,"message":"queued","data":{"correlator":"01M-0","phone":"254700000001","uniqueId":12,"message":"Hi \"you\" \u00e9","cost":"KES 0.8"}}`
