@@ -129,16 +129,17 @@ type Collector struct {
 // account is an Account with what its adapter can do.
 type account struct {
 	Account
-	reporter   providers.Reporter   // nil: no callbacks
-	receiver   providers.Receiver   // nil: no inbound
-	challenger providers.Challenger // nil: the gateway checks no URL
-	noticer    providers.Noticer    // nil: callbacks are reports and nothing else
-	finder     providers.Finder     // nil: no look-ups
-	urls       bool                 // each batch has its own callback URL
-	index      *index               // nil if urls, since the URL says the batch, and if there are no callbacks
-	answers    *answers             // nil if not urls
-	gate       gate                 // of callbacks whose URL proves whose they are
-	unproved   gate                 // of those that have to be read first
+	reporter     providers.Reporter   // nil: no callbacks
+	receiver     providers.Receiver   // nil: no inbound
+	challenger   providers.Challenger // nil: the gateway checks no URL
+	noticer      providers.Noticer    // nil: callbacks are reports and nothing else
+	finder       providers.Finder     // nil: no look-ups
+	urls         bool                 // each batch has its own callback URL
+	capabilities *Capabilities        // of these URLs
+	index        *index               // nil if urls, since the URL says the batch, and if there are no callbacks
+	answers      *answers             // nil if not urls
+	gate         gate                 // of callbacks whose URL proves whose they are
+	unproved     gate                 // of those that have to be read first
 }
 
 // gate bounds how many callbacks of one account are read or wait for the bus: a
@@ -181,7 +182,7 @@ func New(o Options) (*Collector, error) {
 	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
 	c.batches = newBatches(o.Bus, cachedBytes)
 	for _, in := range o.Accounts {
-		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, gate: make(gate, o.AtOnce), unproved: make(gate, o.AtOnce)}
+		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, capabilities: NewCapabilities(in.Secrets, in.Name), gate: make(gate, o.AtOnce), unproved: make(gate, o.AtOnce)}
 		a.reporter, _ = in.Provider.(providers.Reporter)
 		a.receiver, _ = in.Provider.(providers.Receiver)
 		a.challenger, _ = in.Provider.(providers.Challenger)

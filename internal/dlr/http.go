@@ -89,7 +89,7 @@ func (a *account) trusts(kind, token string) (batch string, ok bool) {
 	case token == "":
 		return "", a.reporter != nil && a.reporter.SelfVerifying()
 	case a.urls && kind == kindReport:
-		return BatchOf(a.Secrets, a.Name, token)
+		return a.capabilities.Batch(token)
 	}
 	return "", isSecret(a.Secrets, token)
 }

@@ -33,7 +33,7 @@ func TestTokenIsGoodForItsBatchOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			batch, ok := dlr.BatchOf(c.secrets, c.account, c.token)
+			batch, ok := dlr.NewCapabilities(c.secrets, c.account).Batch(c.token)
 			if ok != c.ok || ok && batch != "t1-a" {
 				t.Errorf("got %q, %v", batch, ok)
 			}
@@ -42,11 +42,12 @@ func TestTokenIsGoodForItsBatchOnly(t *testing.T) {
 }
 
 func FuzzBatchOf(f *testing.F) {
+	all := dlr.NewCapabilities([]string{"secret"}, "gw")
 	f.Add("t1-a.00ff")
 	f.Add(dlr.Token("another", "gw", "t1-a"))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, token string) {
-		if batch, ok := dlr.BatchOf([]string{"secret"}, "gw", token); ok && !strings.EqualFold(dlr.Token("secret", "gw", batch), token) {
+		if batch, ok := all.Batch(token); ok && !strings.EqualFold(dlr.Token("secret", "gw", batch), token) {
 			t.Fatalf("%q passed for %q", token, batch)
 		}
 	})
