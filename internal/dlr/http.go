@@ -39,7 +39,9 @@ func (c *Collector) Handler() http.Handler {
 }
 
 func (c *Collector) take(w http.ResponseWriter, r *http.Request, kind string, methods ...string) {
-	w.Header().Set("Cache-Control", "no-store")
+	if r.Method != http.MethodPost { // the answer to one is nobody's to keep, and a header costs as much as the rest of it
+		w.Header().Set("Cache-Control", "no-store")
+	}
 	a := c.accounts[r.PathValue("account")]
 	if a == nil || kind == kindReport && a.reporter == nil || kind == kindInbound && a.receiver == nil {
 		refuse(w, http.StatusNotFound)
