@@ -2,6 +2,7 @@ package dlr
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,8 @@ type batch struct {
 	lots    []lot
 	members []member // in the intent's order
 
-	byID, byNumber sorted
+	byID     places
+	byNumber sorted
 }
 
 // lot is what messages that follow one another have in common.
@@ -44,12 +46,12 @@ type member struct {
 	segments uint16
 }
 
-// What a batch, a lot and a member take beside their strings, and 2 bytes for
+// What a batch, a lot and a member take beside their strings, with its place in
 // each order that a batch is looked up in.
 const (
 	batchBytes  = 512
 	lotBytes    = 88
-	memberBytes = 40 + 2*2
+	memberBytes = 40 + 3 + 2
 	spanBytes   = 56 + 2
 )
 
@@ -151,25 +153,52 @@ func (b *batch) withID(id string) (pos int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	order := b.byID.of(b, b.compareIDs)
-	at, ok := slices.BinarySearchFunc(order, 0, func(pos uint16, _ int) int {
-		m := &b.members[pos]
-		if c := cmp.Compare(b.lots[m.lot].envelope, env); c != 0 {
-			return c
+	p := &b.byID
+	p.make(b)
+	for at := p.first(env, index); p.slots[at] != 0; at = p.next(at) {
+		pos := int(p.slots[at]) - 1
+		if m := &b.members[pos]; int(m.index) == index && b.lots[m.lot].envelope == env {
+			return pos, true
 		}
-		return int(m.index) - index
-	})
-	if !ok {
-		return 0, false
 	}
-	return int(order[at]), true
+	return 0, false
 }
 
-func (b *batch) compareIDs(x, y *member) int {
-	if c := cmp.Compare(b.lots[x.lot].envelope, b.lots[y.lot].envelope); c != 0 {
-		return c
+// places finds the members by their ids: a table of positions, each one more than
+// it is, at the place that its id's hash says or after it. It is made when
+// somebody first asks.
+type places struct {
+	once  sync.Once
+	seed  maphash.Seed
+	slots []uint16
+}
+
+func (p *places) make(b *batch) {
+	p.once.Do(func() {
+		p.seed, p.slots = maphash.MakeSeed(), make([]uint16, 3*len(b.members)/2+1) // one stays free
+		for pos := range b.members {
+			if !b.found(pos) {
+				continue
+			}
+			m := &b.members[pos]
+			at := p.first(b.lots[m.lot].envelope, int(m.index))
+			for p.slots[at] != 0 {
+				at = p.next(at)
+			}
+			p.slots[at] = uint16(pos + 1)
+		}
+	})
+}
+
+func (p *places) first(env string, index int) int {
+	return int((maphash.String(p.seed, env) + uint64(index)) % uint64(len(p.slots)))
+}
+
+func (p *places) next(at int) int {
+	if at++; at == len(p.slots) {
+		return 0
 	}
-	return int(x.index) - int(y.index)
+	return at
 }
 
 // withNumber returns the positions of the messages to a number.
