@@ -24,12 +24,7 @@ const (
 	longestNap  = 2 * time.Second // of an early report
 	longestWait = 5 * time.Minute // of a parked one
 	sweepEvery  = 10 * time.Minute
-
-	storm         = 16                    // callbacks that wait for the bus at once
-	yieldStep     = 50 * time.Millisecond // after this it is looked whether the storm is over
-	longestYield  = 2 * time.Second       // what is read ahead must not wait until it comes again
-	longestBehind = 30 * time.Second      // from here on half of the time is for matching, whatever comes in
-	sweepSize     = 10_000
+	sweepSize   = 10_000
 )
 
 // source is where an account's reports are read: as they came, or parked.
@@ -75,13 +70,16 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 		}
 	})
 	group := make([]callback, 0, groupSize)
+	var reads reads
 	for first := range feed {
 		group = append(group[:0], first)
-		for more := true; more && len(group) < groupSize; {
+		reads.begin(c)
+		for more := reads.room(c, a, &first); more && len(group) < groupSize; {
 			select {
 			case cb, ok := <-feed:
 				if more = ok; ok {
 					group = append(group, cb)
+					more = reads.room(c, a, &cb)
 				}
 			default:
 				more = false
@@ -95,26 +93,6 @@ func (c *Collector) follow(ctx context.Context, a *account, s source) {
 		c.handle(ctx, a, s, group)
 		c.yield(ctx, time.Since(began), behind)
 	}
-}
-
-// yield rests after a group while callbacks come in faster than they can be
-// stored: a gateway that is not answered in time calls again, and what a report
-// means can wait some seconds. The groups that come together meanwhile are larger,
-// and cheaper for each.
-func (c *Collector) yield(ctx context.Context, took, behind time.Duration) {
-	for left := min(restAfter(took, behind), longestYield); left > 0; left -= yieldStep {
-		if c.most.Swap(c.storing.Load()) < storm || !service.Sleep(ctx, min(left, yieldStep)) {
-			return
-		}
-	}
-}
-
-// restAfter is how long matching rests in a storm after some work. It has a
-// sixteenth of the time, and the more the further behind it is, up to half of it:
-// in a storm that goes on and on reports are late by some half a minute, no more.
-func restAfter(took, behind time.Duration) time.Duration {
-	left := min(max(0, longestBehind-behind), longestBehind)
-	return took * (1 + 14*left/longestBehind)
 }
 
 // pull opens a consumer, however long that takes. It returns nil when ctx is done.
