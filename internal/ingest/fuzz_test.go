@@ -100,6 +100,29 @@ func submitted(to, from, text, name, value, ref, key string, shape uint8) *envel
 	return e
 }
 
+// FuzzObject: what is taken for an object is one to encoding/json too, with the same
+// members.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{`{}`, ` {"a":"b","A":{"a":[1e400]}} `, `{"a":1,"\u0061":2}`, `{"a":1}{}`, `{"a":1} x`, `null`, `{"a"`, `{"a":1,}`, "{\"\xff\":1}"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := parseObject(data)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(data, &want); err != nil || len(want) != len(got) {
+			t.Fatalf("%d members, encoding/json says %d: %v", len(got), len(want), err)
+		}
+		for name, value := range got {
+			if !bytes.Equal(value, want[name]) {
+				t.Fatalf("%q is %s, encoding/json says %s", name, value, want[name])
+			}
+		}
+	})
+}
+
 // FuzzLines: a body is its lines, however it arrives.
 func FuzzLines(f *testing.F) {
 	for _, seed := range []string{"", "\n", "a\nb", "a\r\nb\r\n", "\n\n\n", `{"to":"+254712345678"}` + "\n" + `{"to":`, "\x00\xff\n"} {

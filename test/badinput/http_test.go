@@ -225,6 +225,63 @@ func TestTwoGigabytes(t *testing.T) {
 	p.goesOn()
 }
 
+// A line of NDJSON without an end takes no more memory than one may have, and those
+// after it are taken.
+func TestEndlessLine(t *testing.T) {
+	p := start(t, "")
+	const size = 256 << 20
+	one := `{"to":"+254700000000","from":"ACME","text":"x"}`
+	before := memory()
+	body := io.MultiReader(io.LimitReader(endless{}, size), strings.NewReader("\n"+one+"\n"))
+	var peak uint64
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.api+"/v1/messages", &looking{body, func(n int) {
+		if n%(32<<20) == 0 {
+			peak = max(peak, memory())
+		}
+	}, 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Authorization": {"Bearer demo"}, "Content-Type": {"application/x-ndjson"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusAccepted || !bytes.Contains(answer, []byte(`"accepted":1,"rejected":1`)) || !bytes.Contains(answer, []byte("too_large")) {
+		t.Errorf("%d %s", resp.StatusCode, answer)
+	}
+	if peak == 0 || peak > before+64<<20 {
+		t.Errorf("%d MiB were held, %d before", peak>>20, before>>20)
+	}
+	p.goesOn()
+}
+
+// endless is a text without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
+
+// looking calls see with how much was read.
+type looking struct {
+	io.Reader
+	see func(n int)
+	n   int
+}
+
+func (l *looking) Read(b []byte) (int, error) {
+	n, err := l.Reader.Read(b[:min(len(b), 32<<10)])
+	l.n += n
+	l.see(l.n)
+	return n, err
+}
+
 // A body that comes drop by drop is told that it took too long.
 func TestSlowBodies(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ type proof struct {
 // whole program, and what only a package alone can show.
 func proofs() []proof {
 	return []proof{
-		{3, "test/badinput TestTwoGigabytes"},
+		{3, "test/badinput TestTwoGigabytes"}, {3, "test/badinput TestEndlessLine"},
 		{4, "internal/service TestSlowClientsAreCutOff"}, {4, "test/badinput TestSlowBodies"},
 		{12, "pkg/envelope TestCheckText"}, {15, "pkg/envelope TestCheckSender"}, {16, "internal/ingest TestNumbersAreNormalised"},
 		{20, "internal/dispatch TestNeverOneNumberTwiceInARequest"}, {20, "test/badinput TestOneNumberInAllItsForms"}, {21, "test/badinput TestOneNumberInAllItsForms"},
@@ -63,7 +63,7 @@ func proofs() []proof {
 // fuzzed says which target feeds each of the parsers that read what others wrote.
 func fuzzed() map[string][]string {
 	list := map[string][]string{
-		"submission": {"pkg/envelope FuzzDecode", "internal/ingest FuzzSubmission"}, "NDJSON": {"internal/ingest FuzzLines"}, "CSV": {"internal/cli FuzzTable"},
+		"submission": {"pkg/envelope FuzzDecode", "internal/ingest FuzzSubmission", "internal/ingest FuzzObject"}, "NDJSON": {"internal/ingest FuzzLines"}, "CSV": {"internal/cli FuzzTable"},
 		"numbers": {"internal/ingest FuzzNormalise"}, "segments": {"pkg/envelope FuzzMeasure"}, "variables": {"pkg/envelope FuzzRender"},
 		"what lies on the bus": {"pkg/envelope FuzzDecodePiece", "internal/dlr FuzzStoredCallback", "internal/bus FuzzAck"},
 		"HMAC header":          {"pkg/providers/bulksmsrates FuzzVerify"}, "Retry-After": {"pkg/providers/httpapi FuzzRetryAfter"}, "config": {"internal/config FuzzParse"},
