@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/service"
@@ -311,6 +312,11 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 	rec.Class = class.String()
 	rec.Detail = detail.Append(nil)
 	seq, effect, aerr := a.persist(ctx, rec)
+	if errors.Is(aerr, bus.ErrTooLarge) {
+		a.d.Log.Error("outcome recorded without what the gateway said of each message: it is too large", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), t.seq), "bytes", len(rec.Detail))
+		rec.Detail = detail.Short().Append(nil)
+		seq, effect, aerr = a.persist(ctx, rec)
+	}
 	if aerr != nil { // the messages come again and others call them uncertain
 		a.d.Log.Error("outcome not recorded", "account", a.o.Name, "batch", journal.BatchID(a.j.Epoch(), t.seq), "messages", len(t.items), "error", aerr)
 		a.abandon(t.items)
@@ -334,11 +340,12 @@ func (t *attempt) conclude(ctx context.Context, results []providers.Result, err 
 }
 
 // persist appends an outcome, trying until the drain time is over: without it
-// the messages would become uncertain although we know better.
+// the messages would become uncertain although we know better. What is too large will
+// not be smaller the next time.
 func (a *account) persist(ctx context.Context, rec idempotency.Record) (uint64, idempotency.Effect, error) {
 	for {
 		seq, effect, err := a.j.Append(ctx, rec)
-		if err == nil || !service.Sleep(ctx, 200*time.Millisecond) {
+		if err == nil || errors.Is(err, bus.ErrTooLarge) || !service.Sleep(ctx, 200*time.Millisecond) {
 			return seq, effect, err
 		}
 	}

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -73,4 +74,28 @@ func every(c providers.Class) func(*providers.Batch) ([]providers.Result, error)
 		}
 		return out, nil
 	}
+}
+
+// An outcome that no message can hold is recorded without what the gateway said of each
+// message: what became of them counts more.
+func TestOutcomeThatIsTooLargeIsRecordedInShort(t *testing.T) {
+	t.Parallel()
+	s, err := embedded.Start(t.Context(), embedded.Options{Listen: "127.0.0.1:0", StoreDir: t.TempDir(), MaxPayload: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	r := newRigOn(t, s, "a").listening()
+	g := newGateway(100)
+	g.answer = func(b *providers.Batch) ([]providers.Result, error) {
+		out := accepted(b)
+		for i := range out {
+			out[i].ProviderID = strings.Repeat(fmt.Sprint(i, "-"), 400)
+		}
+		return out, nil
+	}
+	r.queue(r.piece("e", 0, 100))
+	r.dispatcher("d1", r.account("a", g))
+	r.until("all submitted", func() bool { return r.count(envelope.Submitted) == 100 })
+	eachOnce(t, g, 100)
 }

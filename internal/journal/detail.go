@@ -71,6 +71,23 @@ func (d *OutcomeDetail) AddBill(b Bill) int {
 	return len(d.Bills)
 }
 
+// Short is what became of the messages, without the gateway's ids, words and prices.
+func (d *OutcomeDetail) Short() *OutcomeDetail {
+	bare := func(r MessageResult) MessageResult {
+		return MessageResult{Status: r.Status, Code: r.Code, Taken: r.Taken}
+	}
+	out := &OutcomeDetail{Time: d.Time, Default: bare(d.Default)}
+	for pos, r := range d.Each {
+		if b := bare(r); b != out.Default {
+			if out.Each == nil {
+				out.Each = map[uint32]MessageResult{}
+			}
+			out.Each[pos] = b
+		}
+	}
+	return out
+}
+
 // At returns the result at a position.
 func (d *OutcomeDetail) At(pos uint32) MessageResult {
 	if len(d.Each) > 0 {
