@@ -189,6 +189,10 @@ func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, 
 	}
 	a.mu.Unlock()
 	slot, err = a.pace.next(ask, messages, backlog)
+	for messages > 1 && a.farOff(err) {
+		messages /= 2
+		slot, err = a.pace.next(ask, messages, backlog)
+	}
 	a.mu.Lock()
 	a.hasten = nil
 	a.mu.Unlock()
@@ -206,6 +210,18 @@ func (a *account) slot(ctx context.Context) (slot ratelimit.Slot, messages int, 
 		a.block(noRedis, a.d.Now().Add(250*time.Millisecond))
 	}
 	return slot, messages, err
+}
+
+// restless is how long a request may be made to wait for room in a counted window:
+// a larger batch is worth a minute, but not the night. What is left of a day's
+// allowance goes in smaller ones.
+const restless = time.Minute
+
+// farOff reports whether a limit that counts has no room for a request for longer
+// than restless.
+func (a *account) farOff(err error) bool {
+	var full *ratelimit.PausedError
+	return a.o.Counted && errors.As(err, &full) && full.Full && time.Until(full.Until) > restless
 }
 
 // limit is the most messages of a request right now. Callers hold mu.

@@ -77,6 +77,25 @@ func TestCountedLimitCutsTheBatch(t *testing.T) {
 	}
 }
 
+// What is left of a day's allowance is used, though a batch takes more.
+func TestCountedLimitIsUsedToItsEnd(t *testing.T) {
+	r := newRig(t, "a")
+	g := newGateway(100)
+	counted := func(a *dispatch.Account) {
+		s, err := ratelimit.NewLocal(ratelimit.Options{Account: "a", Jitter: time.Second, MaxLate: time.Second, Limits: []ratelimit.Limit{
+			{Requests: 100, Per: time.Second}, {Messages: 15, Per: time.Hour},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Slots, a.Counted = s, true
+	}
+	r.queue(r.piece("e", 0, 20))
+	r.dispatcher("d1", r.account("a", g, counted))
+	r.until("as many submitted as may be", func() bool { return r.count(envelope.Submitted) == 15 })
+	eachOnce(t, g, 15)
+}
+
 func TestOneBadMessageFailsNobodyElse(t *testing.T) {
 	r := newRig(t, "a")
 	g := newGateway(1000)
