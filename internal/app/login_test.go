@@ -280,8 +280,9 @@ func TestLoginFilesAreCheckedAtTheStart(t *testing.T) {
 	} {
 		for _, path := range []string{bad, "/there/is/none"} {
 			c := parse(t, text, path)
-			_, err := connectBus(cli.Params{Name: "ingest", Config: c}, nil, nil)
+			b, err := connectBus(cli.Params{Name: "ingest", Config: c}, nil, nil)
 			if err == nil {
+				b.Close()
 				_, err = connectRedis(c, "")
 			}
 			var ce *config.Error

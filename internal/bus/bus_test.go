@@ -198,10 +198,10 @@ func TestTailFollowsAndTellsWhenItHasCaughtUp(t *testing.T) {
 	}
 }
 
-// Whoever may publish can make a message look like a word of the server's: a tail
-// hands it over like any other.
-func TestTailPassesOverRemarks(t *testing.T) {
-	t.Parallel()
+// remarked returns a bus with one message in a queue, and three that look like words of
+// the server's, as whoever may publish can make them.
+func remarked(t *testing.T) *bus.Bus {
+	t.Helper()
 	b := natstest.Start(t, nil, []string{"a"})
 	publish(t, b, 1)
 	for _, h := range []bus.Header{{"Status": {"409"}, "Description": {"Consumer Deleted"}}, {"Status": {"100"}, "Description": {"Idle Heartbeat"}}, {"Status": {"404"}}} {
@@ -209,6 +209,12 @@ func TestTailPassesOverRemarks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return b
+}
+
+func TestGetPassesOverRemarks(t *testing.T) {
+	t.Parallel()
+	b := remarked(t)
 	for seq := range uint64(4) {
 		if m, err := b.Get(t.Context(), bus.QueueStream("a"), seq+1); err != nil || m.Seq != seq+1 {
 			t.Errorf("get %d: %+v, %v", seq+1, m, err)
@@ -217,26 +223,41 @@ func TestTailPassesOverRemarks(t *testing.T) {
 	if _, err := b.Get(t.Context(), bus.QueueStream("a"), 5); !errors.Is(err, bus.ErrNotFound) {
 		t.Errorf("get 5: %v", err)
 	}
+}
+
+// A tail hands them over like any other, once it has found that its stream reaches
+// further than what came. That takes seconds: the tails stand side by side.
+func TestTailPassesOverRemarks(t *testing.T) {
+	t.Parallel()
 	for _, from := range []uint64{0, 2} {
-		ctx, stop := context.WithCancel(within(t))
-		var seqs []uint64
-		last := uint64(4)
-		err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a"), From: from}, func(m *bus.Msg) {
-			if seqs = append(seqs, m.Seq); m.Seq == last {
-				stop()
+		t.Run(fmt.Sprint("from ", from), func(t *testing.T) {
+			t.Parallel()
+			b := remarked(t)
+			ctx, stop := context.WithCancel(within(t))
+			defer stop()
+			var seqs []uint64
+			last := uint64(4)
+			err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a"), From: from}, func(m *bus.Msg) {
+				if seqs = append(seqs, m.Seq); m.Seq == last {
+					stop()
+				}
+			}, nil)
+			if want := []uint64{1, 2, 3, 4}[max(from, 1)-1:]; !errors.Is(err, context.Canceled) || !slices.Equal(seqs, want) {
+				t.Errorf("%v, %v; want %v", seqs, err, want)
 			}
-		}, nil)
-		if want := []uint64{1, 2, 3, 4}[max(from, 1)-1:]; !errors.Is(err, context.Canceled) || !slices.Equal(seqs, want) {
-			t.Errorf("from %d: %v, %v; want %v", from, seqs, err, want)
+		})
+	}
+	t.Run("and goes on", func(t *testing.T) {
+		t.Parallel()
+		b := remarked(t)
+		publish(t, b, 2) // what comes after them is not kept back
+		ctx, stop := context.WithCancel(within(t))
+		defer stop()
+		n := 0
+		if err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a")}, func(*bus.Msg) { n++ }, stop); !errors.Is(err, context.Canceled) || n != 6 {
+			t.Errorf("%d messages, %v", n, err)
 		}
-		stop()
-	}
-	publish(t, b, 2) // what comes after them is not kept back
-	ctx, stop := context.WithCancel(within(t))
-	n := 0
-	if err := b.Tail(ctx, bus.Tail{Stream: bus.QueueStream("a")}, func(*bus.Msg) { n++ }, stop); !errors.Is(err, context.Canceled) || n != 6 {
-		t.Errorf("%d messages, %v", n, err)
-	}
+	})
 }
 
 func TestTailOfAnEmptyStreamIsCaughtUpAtOnce(t *testing.T) {
