@@ -124,6 +124,7 @@ type Collector struct {
 	ready    atomic.Bool
 	storing  atomic.Int64 // callbacks that wait for the bus right now
 	most     atomic.Int64 // most of them since somebody last looked, about
+	fresh    int          // looks at a parked report before it is stale
 }
 
 // account is an Account with what its adapter can do.
@@ -179,7 +180,7 @@ func New(o Options) (*Collector, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost)}
+	c := &Collector{o: o, accounts: map[string]*account{}, seen: newSieve(), inbound: newRecent(seenAtMost), remarked: newRecent(seenAtMost), fresh: freshLooks}
 	c.batches = newBatches(o.Bus, cachedBytes)
 	for _, in := range o.Accounts {
 		a := &account{Account: in, urls: in.Provider.Limits().CallbackURL, capabilities: NewCapabilities(in.Secrets, in.Name), gate: make(gate, o.AtOnce), unproved: make(gate, o.AtOnce)}
@@ -236,6 +237,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		if a.reporter != nil {
 			running.Go(func() { c.follow(ctx, a, source{kind: kindReport}) })
 			running.Go(func() { c.follow(ctx, a, source{kind: kindParked, parked: true}) })
+			running.Go(func() { c.follow(ctx, a, source{kind: kindStale, parked: true}) })
 		}
 		if a.receiver != nil {
 			running.Go(func() { c.followInbound(ctx, a) })

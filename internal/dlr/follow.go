@@ -23,6 +23,7 @@ const (
 	retryBus    = time.Second
 	longestNap  = 2 * time.Second // of an early report
 	longestWait = 5 * time.Minute // of a parked one
+	freshLooks  = 9               // at a parked one within four minutes: by then most have been looked up
 	sweepEvery  = 10 * time.Minute
 	sweepSize   = 10_000
 )
@@ -207,7 +208,14 @@ func (c *Collector) release(ctx context.Context, a *account, s source, cb *callb
 		return p, false
 	}
 	if parks && s.parked && c.o.Now().Sub(cb.at) < Keep {
-		_ = cb.msg.Nak(grow(time.Second, tries, longestWait))
+		switch {
+		case s.kind == kindStale:
+			_ = cb.msg.Nak(longestWait)
+		case tries >= c.fresh:
+			return c.park(a, cb.msg, kindStale), true
+		default:
+			_ = cb.msg.Nak(grow(time.Second, tries, longestWait))
+		}
 		return p, false
 	}
 	if cb.poison != nil {
@@ -229,7 +237,7 @@ func (c *Collector) release(ctx context.Context, a *account, s source, cb *callb
 		counts[class]++
 	}
 	if parks && !s.parked {
-		return c.park(a, cb.msg), true
+		return c.park(a, cb.msg, kindParked), true
 	}
 	_ = cb.msg.Ack() // a lost one brings it again, which changes nothing
 	return p, false
@@ -242,16 +250,18 @@ func grow(least time.Duration, tries int, most time.Duration) time.Duration {
 
 // parking is a callback on its way to where it waits for its message. It waits
 // apart from the others: what is given back counts as handed out, and a flood of
-// reports on nothing would stop the flow of those on something.
+// reports on nothing would stop the flow of those on something. Where it has waited
+// for long, it waits apart from those that have just come, for the same reason: an
+// account that others send with too has reports on nothing without end.
 type parking struct {
 	msg     *bus.Msg
 	pending bus.Pending
 	err     error
 }
 
-func (c *Collector) park(a *account, m *bus.Msg) parking {
+func (c *Collector) park(a *account, m *bus.Msg, kind string) parking {
 	p, err := c.o.Bus.PublishAsync(bus.Out{
-		Subject: bus.CallbackSubject(a.Name, kindParked), Data: m.Data, MsgID: "park-" + m.Place(),
+		Subject: bus.CallbackSubject(a.Name, kind), Data: m.Data, MsgID: "park-" + m.Place(),
 	})
 	return parking{m, p, err}
 }
@@ -294,9 +304,11 @@ func (c *Collector) gauge(ctx context.Context) {
 			if a.reporter == nil {
 				continue
 			}
-			waiting, unsettled, err := c.o.Bus.Backlog(ctx, bus.CallbackStream, source{kind: kindParked}.consumer(a.Name).Name)
-			if err == nil {
-				n += int(waiting) + unsettled
+			for _, kind := range []string{kindParked, kindStale} {
+				waiting, unsettled, err := c.o.Bus.Backlog(ctx, bus.CallbackStream, source{kind: kind}.consumer(a.Name).Name)
+				if err == nil {
+					n += int(waiting) + unsettled
+				}
 			}
 		}
 		c.o.Observer.Unmatched(n)

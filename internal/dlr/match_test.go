@@ -2,6 +2,7 @@ package dlr_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
+	"github.com/tuma-sms/tuma/internal/testkit/natstest"
 	"github.com/tuma-sms/tuma/pkg/envelope"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/providers"
@@ -21,6 +23,36 @@ func TestReportOnNothingWaitsForItsMessage(t *testing.T) {
 		t.Fatalf("answered %d", got)
 	}
 	w.until(func() bool { return w.counts.of(dlr.Parked) == 1 })
+	in := w.intend(w.queue("E", number(1)))
+	w.outcome(in, 1, idempotency.Closed, submitted("later"))
+	w.wantTold("submitted E-0", "delivered E-0")
+}
+
+// Others may send with the same account: their reports match nothing, for three days
+// each, and must not take the room of those whose message is about to come.
+func TestReportsOnNothingLeaveRoomForTheOthers(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{provider: &gateway{}, stale: 2})
+	stream, err := natstest.ByHand(t, w.server).Stream(t.Context(), bus.CallbackStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parked, err := stream.Consumer(t.Context(), "unmatched-"+account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const room = 3
+	spec := parked.CachedInfo().Config
+	spec.MaxAckPending = room
+	if _, err := stream.UpdateConsumer(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	for i := range room {
+		w.report("/dlr/"+account+"/"+secret, delivered(providers.Report{ProviderID: fmt.Sprint("foreign ", i)}))
+	}
+	w.until(func() bool { return w.counts.of(dlr.Parked) == room })
+	w.report("/dlr/"+account+"/"+secret, delivered(providers.Report{ProviderID: "later"}))
+	w.until(func() bool { return w.counts.of(dlr.Parked) == room+1 })
 	in := w.intend(w.queue("E", number(1)))
 	w.outcome(in, 1, idempotency.Closed, submitted("later"))
 	w.wantTold("submitted E-0", "delivered E-0")

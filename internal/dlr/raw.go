@@ -19,6 +19,7 @@ import (
 const (
 	kindReport  = "dlr"
 	kindParked  = "unmatched" // reports that wait for their message
+	kindStale   = "stale"     // reports that have waited for it for a while
 	kindInbound = "inbound"
 )
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tuma-sms/tuma/internal/bus"
+	"github.com/tuma-sms/tuma/internal/bus/embedded"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
 	"github.com/tuma-sms/tuma/internal/status"
@@ -33,6 +34,7 @@ type world struct {
 	counts   *counts
 	logs     *buffer
 	owners   int
+	server   *embedded.Server
 	stop     func() // ends the server
 
 	mu     sync.Mutex
@@ -48,12 +50,13 @@ type setup struct {
 	deaf       bool         // the statuses learn from the collector alone
 	before     func(*world) // runs before the collector does
 	watch      journal.Watcher
+	stale      int // looks at a parked report before it is; default: as always
 }
 
 func start(t testing.TB, s setup) *world {
 	t.Helper()
 	server := natstest.Server(t)
-	w := &world{TB: t, bus: natstest.Connect(t, server, []string{tenant}, []string{account}), stop: server.Stop, counts: &counts{classes: map[dlr.Class]int{}}, logs: &buffer{}}
+	w := &world{TB: t, bus: natstest.Connect(t, server, []string{tenant}, []string{account}), server: server, stop: server.Stop, counts: &counts{classes: map[dlr.Class]int{}}, logs: &buffer{}}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { stop(); running.Wait() })
@@ -102,6 +105,9 @@ func (w *world) collector(ctx context.Context, running *sync.WaitGroup, s setup)
 	})
 	if err != nil {
 		w.Fatal(err)
+	}
+	if s.stale > 0 {
+		c.Stale(s.stale)
 	}
 	j, st := w.journal, w.statuses
 	running.Go(func() { _ = j.Run(ctx) })
