@@ -47,8 +47,8 @@ func mutations() []mutation {
 		},
 		{
 			name: "no wait for the own tail", file: "internal/journal/journal.go",
-			was:   "		_, err = j.bus.Publish(ctx, out)\n",
-			is:    "		var ack bus.Ack\n		if ack, err = j.bus.Publish(ctx, out); err == nil {\n			return ack.Seq, idempotency.Effect{Acted: 1}, nil\n		}\n",
+			was:   "		ack, err = j.bus.Publish(ctx, out)\n",
+			is:    "		if ack, err = j.bus.Publish(ctx, out); err == nil {\n			return ack.Seq, idempotency.Effect{Acted: 1}, nil\n		}\n",
 			drama: resumedBeforeTheIntent, red: "sent twice",
 		},
 		{
