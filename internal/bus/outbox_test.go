@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/testkit/natstest"
@@ -46,7 +47,8 @@ func TestManyPublishesAtOnce(t *testing.T) {
 // and then given up.
 func TestPublishWaitsForAStream(t *testing.T) {
 	t.Parallel()
-	b := natstest.Start(t, nil, nil)
+	server := natstest.Server(t)
+	b, js := natstest.Connect(t, server, nil, nil), natstest.ByHand(t, server)
 	subject := bus.QueueSubject("later", "normal", "acme")
 	nobody, err := b.PublishAsync(bus.Out{Subject: "sms.queue.never.normal.acme", Data: []byte("x")})
 	if err != nil {
@@ -56,7 +58,8 @@ func TestPublishWaitsForAStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.EnsureStreams(t.Context(), nil, []string{"later"}); err != nil {
+	// By one request: it has to be there within half a second.
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: bus.QueueStream("later"), Subjects: []string{subject}}); err != nil {
 		t.Fatal(err)
 	}
 	if a, err := p.Wait(t.Context()); err != nil || a.Stream != bus.QueueStream("later") {
