@@ -27,8 +27,8 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 	}
 	r.dispatcher("d1", r.account("a", g, slow))
 	r.until("bulk is on its way", func() bool { return g.requests() >= 5 })
-	before := g.requests()
 	r.queue(r.piece("otp", 900, 1, func(p *envelope.Piece) { p.Priority = envelope.High }))
+	before := g.requests() // the promise runs from when the bus has it
 	r.until("the urgent one left", func() bool { return g.times()[number(900)] == 1 })
 	g.mu.Lock()
 	defer g.mu.Unlock()
