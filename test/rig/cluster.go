@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tuma-sms/tuma/internal/simulator"
 )
 
 // What every cluster has.
@@ -187,7 +189,6 @@ type Running struct {
 	*Cluster
 	Ingest, Collector *Node
 	Dispatchers       []*Node
-	Simulator         *Process
 }
 
 // Up starts everything, with so many dispatchers, and waits until all is ready.
@@ -197,7 +198,8 @@ func (r *Rig) Up(t *testing.T, s Settings, dispatchers int) *Running {
 	c := r.NewCluster(t, s)
 	c.StartNATS()
 	c.StartRedis()
-	u := &Running{Cluster: c, Simulator: c.StartSimulator()}
+	c.Host(t, simulator.Options{})
+	u := &Running{Cluster: c}
 	u.Ingest, u.Collector = c.Launch("ingest"), c.Launch("dlr-collector")
 	for range dispatchers {
 		u.Dispatchers = append(u.Dispatchers, c.Launch("dispatcher"))
