@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/dlr"
 	"github.com/tuma-sms/tuma/internal/journal"
@@ -37,10 +39,11 @@ func TestReportsOnNothingLeaveRoomForTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parked, err := stream.Consumer(t.Context(), "unmatched-"+account)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var parked jetstream.Consumer
+	w.until(func() bool { // the collector makes it once it has begun
+		parked, err = stream.Consumer(t.Context(), "unmatched-"+account)
+		return err == nil
+	})
 	const room = 3
 	spec := parked.CachedInfo().Config
 	spec.MaxAckPending = room
