@@ -3,9 +3,11 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/tuma-sms/tuma/internal/bus"
 	"github.com/tuma-sms/tuma/internal/crash"
 	"github.com/tuma-sms/tuma/pkg/idempotency"
 	"github.com/tuma-sms/tuma/pkg/ratelimit"
@@ -218,10 +220,16 @@ func (a *account) anythingWaits(ctx context.Context) bool {
 	if n > 0 {
 		return true
 	}
-	for _, l := range a.lanes {
-		if waiting, unsettled, err := a.b.Backlog(ctx, a.queue, l.consumer()); err == nil && waiting+uint64(unsettled) > 0 {
-			return true
-		}
+	return slices.ContainsFunc(a.lanes, func(l *lane) bool { return l.queued(ctx) })
+}
+
+// queued looks for messages in the queue. A lane without a consumer was never read, or
+// has lost it: then whatever is there may wait, and who rests would never find out.
+func (l *lane) queued(ctx context.Context) bool {
+	waiting, unsettled, err := l.a.b.Backlog(ctx, l.a.queue, l.consumer())
+	if errors.Is(err, bus.ErrNotFound) {
+		_, err := l.a.b.First(ctx, l.a.queue, bus.QueueSubject(l.a.o.Name, string(l.priority), l.tenant), 1)
+		return err == nil
 	}
-	return false
+	return err == nil && waiting+uint64(unsettled) > 0
 }

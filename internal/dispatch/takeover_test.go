@@ -155,3 +155,15 @@ func TestWhatComesBackToARestingLaneIsHandedBack(t *testing.T) {
 		t.Errorf("the sender does not get it: %v", err)
 	}
 }
+
+// The only sender has died, and with it, or before it, what the bus knew of who reads
+// the queue. Nobody reads who is not the sender, so nobody else would make that anew.
+func TestADeadSenderOfAnUnreadQueueIsReplaced(t *testing.T) {
+	r := newRig(t, "a")
+	r.past().write(idempotency.Record{Kind: idempotency.Sender, Sender: "the dead one"})
+	r.queue(r.piece("e", 0, 1))
+	g := newGateway(10)
+	r.dispatcher("d1", r.account("a", g, func(a *dispatch.Account) { a.Alone, a.Hold = a.Slots, 500*time.Millisecond }))
+	r.until("submitted", func() bool { return r.count(envelope.Submitted) == 1 })
+	eachOnce(t, g, 1)
+}
